@@ -1,0 +1,145 @@
+"""The bar schema, and the check every row passes before it may be stored.
+
+Columns of a bar frame: ``instrument`` (text, ``VENUE:SYMBOL``), ``ts`` (bar open, microseconds, UTC), ``open high low
+close volume`` (Float64), and any of the optional columns in ``EXTRAS``. Extra columns that a source does not know are
+absent from its frame and null in the store.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from gapless.errors import InputError
+from gapless.spans import EARLIEST, Timeframe, iso
+
+TS = pl.Datetime("us", "UTC")
+PRICES = ("open", "high", "low", "close")
+VALUES = (*PRICES, "volume")
+EXTRAS = ("quote_volume", "trades", "taker_buy_volume", "open_interest", "funding_rate")
+KEY = ("instrument", "ts")
+SCHEMA: dict[str, pl.DataType] = {
+    "instrument": pl.String(),
+    "ts": TS,
+    **{name: pl.Float64() for name in VALUES + EXTRAS},
+}
+# A stored row also says who said so, and since when gapless knows it.
+STORED: dict[str, pl.DataType] = {**SCHEMA, "source": pl.String(), "known_at": TS}
+
+REASONS = {
+    "no_time": "the time is missing or cannot be read",
+    "time_out_of_range": "the time lies before 1900 or in the future",
+    "off_grid": "the time is not the open of a bar of this timeframe",
+    "not_a_number": "a price is missing, NaN or infinite",
+    "not_positive": "a price is zero or negative",
+    "bad_volume": "the volume is missing, NaN, infinite or negative",
+    "high_too_low": "the high lies below the open, the close or the low",
+    "low_too_high": "the low lies above the open or the close",
+}
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What ``check_bars`` found.
+
+    ``clean``: valid rows, one per (instrument, ts), sorted. ``quarantined``: the other rows as they came, with a
+    ``reason`` column (a key of ``REASONS``). ``duplicates``: surplus rows that say the same bar again.
+    """
+
+    clean: pl.DataFrame
+    quarantined: pl.DataFrame
+    duplicates: int
+
+
+def conform(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with the schema's columns, order and types; unknown columns are dropped, known ones cast strictly.
+
+    Raises InputError naming the missing or unreadable column.
+    """
+    missing = [name for name in ("instrument", "ts", *VALUES) if name not in frame.columns]
+    if missing:
+        raise InputError(
+            f"column {', '.join(missing)} is missing; the table has: {', '.join(frame.columns)}.",
+            hint="rename the columns, or map them with --columns open=Open,…",
+        )
+    if not frame.schema["ts"].is_temporal():
+        raise InputError(f"ts has type {frame.schema['ts']}, not a time.", hint="make it a UTC datetime")
+    if getattr(frame.schema["ts"], "time_zone", None) is None:
+        raise InputError("ts has no time zone.", hint="say which: dt.replace_time_zone('UTC') or --tz")
+    names = [name for name in SCHEMA if name in frame.columns]
+    try:
+        return frame.select(pl.col(name).cast(SCHEMA[name]) for name in names)
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"a column cannot be read as numbers: {error}.", hint="check the column mapping") from None
+
+
+def check_bars(frame: pl.DataFrame, timeframe: Timeframe, *, now: int, complete_by: str = "trades") -> Checked:
+    """Split a conforming frame into valid bars and quarantined rows; keep one row per key.
+
+    Of several valid rows with one key the one with the greatest ``complete_by`` column (then volume, then the later
+    row) stands: snapshots of a forming bar grow until it is final. ``now`` is µs since the epoch; a bar must have
+    opened by then.
+    """
+    frame = frame.with_columns(_reason(timeframe, now).alias("reason"))
+    bad = frame.filter(pl.col("reason").is_not_null())
+    good = frame if not bad.height else frame.filter(pl.col("reason").is_null())
+    good = good.drop("reason")
+    unique = _one_per_key(good, complete_by)
+    return Checked(unique, bad, good.height - unique.height)
+
+
+def _reason(timeframe: Timeframe, now: int) -> pl.Expr:
+    ts = pl.col("ts").to_physical()
+    price = [pl.col(name) for name in PRICES]
+    volume = pl.col("volume")
+    top, bottom = pl.max_horizontal("open", "close", "low"), pl.min_horizontal("open", "close")
+    rules = {
+        "no_time": ts.is_null(),
+        "time_out_of_range": (ts < EARLIEST) | (ts > now),
+        "off_grid": (ts - timeframe.offset) % timeframe.micros != 0,
+        "not_a_number": ~pl.all_horizontal(*(p.is_finite().fill_null(False) for p in price)),
+        "not_positive": pl.min_horizontal(*price) <= 0,
+        "bad_volume": ~(volume.is_finite() & (volume >= 0)).fill_null(False),
+        "high_too_low": pl.col("high") < top,
+        "low_too_high": pl.col("low") > bottom,
+    }
+    return pl.coalesce(*(pl.when(rule).then(pl.lit(name)) for name, rule in rules.items()))
+
+
+def _one_per_key(frame: pl.DataFrame, complete_by: str) -> pl.DataFrame:
+    """Sorted by key; of equal keys the most complete row."""
+    if is_sorted_unique(frame):
+        return frame
+    by = [*KEY, *(name for name in (complete_by, "volume") if name in frame.columns)]
+    ordered = frame.sort(by, maintain_order=True, nulls_last=False)
+    return ordered.unique(subset=list(KEY), keep="last", maintain_order=True)
+
+
+def is_sorted_unique(frame: pl.DataFrame) -> bool:
+    """Strictly increasing by (instrument, ts)?"""
+    if frame.height < 2:
+        return True
+    name, ts = pl.col("instrument"), pl.col("ts")
+    later = (name == name.shift(1)) & (ts > ts.shift(1)) | (name > name.shift(1))
+    return bool(frame.select(later.slice(1).all()).item())
+
+
+def describe_row(row: dict[str, object]) -> str:
+    """One row in one line, for messages."""
+    at = row.get("ts")
+    text = at.isoformat().replace("+00:00", "Z") if hasattr(at, "isoformat") else str(at)
+    return f"{row.get('instrument')} {text} " + " ".join(f"{k}={row[k]}" for k in VALUES if k in row)
+
+
+def empty() -> pl.DataFrame:
+    """No bars, in the schema."""
+    return pl.DataFrame(schema=SCHEMA)
+
+
+def span_text(frame: pl.DataFrame) -> str:
+    """First and last time of a frame, for messages."""
+    if not frame.height:
+        return "no rows"
+    low, high = frame.select(pl.col("ts").min().to_physical().alias("a"), pl.col("ts").max().to_physical().alias("b")).row(0)
+    return f"{iso(low)} … {iso(high)}"

@@ -1,0 +1,97 @@
+"""What happened, as values. The engine says them; observers (progress, audit, metrics, logs) listen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gapless.series import Series
+from gapless.spans import Span
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """A run begins: what it is and how much it means to do."""
+
+    run: str
+    verb: str
+    tasks: int
+    bars: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A source answered one page."""
+
+    series: Series
+    source: str
+    span: Span
+    rows: int
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """A request went wrong and will be made again after ``delay`` seconds."""
+
+    source: str
+    reason: str
+    delay: float
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """A source asked everybody to wait: pacing, Retry-After, or a ban."""
+
+    source: str
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RowsWritten:
+    """Rows are durable."""
+
+    series: Series
+    written: int
+    unchanged: int
+    corrected: int
+    duplicate: int
+    quarantined: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDone:
+    """One task ended; ``error`` is empty when it went well."""
+
+    series: Series
+    span: Span
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class FeaturesBuilt:
+    """Feature rows of one series are durable."""
+
+    series: Series
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """A run is over."""
+
+    run: str
+    outcome: str
+    seconds: float
+
+
+Event = RunStarted | Fetched | Retried | Paused | RowsWritten | TaskDone | FeaturesBuilt | RunEnded
+Observer = Callable[[Event], None]
+
+
+def nobody(_: Event) -> None:
+    """The observer that does not listen."""

@@ -1,0 +1,224 @@
+"""Every seam of the house, on one page. Read this first.
+
+A *source* answers pages of bars. An *http* asks on its behalf, and is the only place that paces, retries and gives up.
+A *calendar* says when a market is open. A *store* keeps bars, what was asked, and features. Nothing here does anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import polars as pl
+
+from gapless.errors import SourceError
+from gapless.series import Instrument, Series
+from gapless.spans import Micros, Span, SpanSet, Timeframe
+
+# ---------------------------------------------------------------- time
+
+
+class Clock(Protocol):
+    """Now, in microseconds since the epoch. The only way to the wall clock."""
+
+    def __call__(self) -> int: ...
+
+
+# ---------------------------------------------------------------- sources
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer of a source: bars of one instrument, and the span for which the answer is the whole truth.
+
+    ``frame`` has the bar schema (see bars.py), rows as the source sent them. ``covered`` lies inside the asked span:
+    bars absent from it are bars the source does not have. A full page covers up to the close of its last bar; a page
+    that came short covers all that was asked.
+    """
+
+    frame: pl.DataFrame
+    covered: Span
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a source says of an instrument. Times in µs, None where it does not say."""
+
+    instrument: Instrument
+    status: str = "trading"
+    listed_at: int | None = None
+    delisted_at: int | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a source allows: bars on one page, weight per window, and how many requests may be under way."""
+
+    page_bars: int
+    weight: int
+    window: float  # seconds
+    concurrency: int
+
+
+class Http(Protocol):
+    """A paced, retrying GET. Raises Throttled, Refused or Faulty when it has given up."""
+
+    async def get(self, path: str, params: Mapping[str, str | int], *, weight: int) -> bytes: ...
+
+
+class Source(Protocol):
+    """Where bars come from. One file, one ``fetch`` of one page; paging, pacing, retry and ledger come for free."""
+
+    name: str
+    venue: str
+    base_url: str
+    limits: Limits
+    settle: int  # µs after the close before a bar is final
+
+    async def fetch(self, http: Http, series: Series, span: Span) -> Page:
+        """The first page of ``span`` (at most ``limits.page_bars`` bars)."""
+        ...
+
+    async def listings(self, http: Http) -> Sequence[Listing]: ...
+
+    async def server_time(self, http: Http) -> int: ...
+
+    def weight_of(self, bars: int) -> int:
+        """What a page of ``bars`` costs against ``limits.weight``."""
+        ...
+
+    def used(self, headers: Mapping[str, str]) -> int | None:
+        """The weight the source says is used in this window, or None."""
+        ...
+
+    def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> SourceError:
+        """What a non-200 answer means: Throttled (with retry_at), Refused or Faulty."""
+        ...
+
+
+# ---------------------------------------------------------------- calendars
+
+
+class Calendar(Protocol):
+    """When a market is open.
+
+    >>> from gapless.calendars import calendar
+    >>> calendar("XNYS").sessions(Span.parse("2015-12-24", "2015-12-25"))  # a half day: 14:30 to 18:00 UTC
+    SpanSet(1450967400000000-1450980000000000)
+    """
+
+    name: str
+
+    def sessions(self, within: Span) -> SpanSet:
+        """Trading time inside ``within`` (breaks left out); one span a session, an always-open market one span."""
+        ...
+
+    def opens(self, timeframe: Timeframe, within: Span) -> Micros:
+        """The open times of all bars of ``timeframe`` inside ``within``: the expected grid, sorted, int64 µs."""
+        ...
+
+
+# ---------------------------------------------------------------- the ledger
+
+Status = Literal["ok", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One line of the ledger: what was asked of whom, and how it ended.
+
+    ``answered`` is the part of ``asked`` for which the source spoke the whole truth (None when it failed).
+    """
+
+    source: str
+    series: Series
+    asked: Span
+    answered: Span | None
+    rows: int
+    status: Status
+    attempts: int
+    error: str
+    digest: str
+    run: str
+    known_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that coverage needs to know of one series; spans in µs."""
+
+    series: Series
+    present: SpanSet  # from content
+    answered: SpanSet  # some source spoke the whole truth here
+    failed: tuple[Answer, ...] = ()  # asked in vain and not answered since
+    listed_at: int | None = None
+    listed_by: str = ""  # how we know
+    delisted_at: int | None = None
+    quarantined: Micros | None = None  # bar opens of refused rows
+
+
+# ---------------------------------------------------------------- stores
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How a write went, of one series. Each row read is exactly one of the other five."""
+
+    read: int = 0
+    written: int = 0
+    unchanged: int = 0
+    corrected: int = 0
+    duplicate: int = 0
+    quarantined: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(getattr(self, n) + getattr(other, n) for n in self.__slots__))
+
+
+@dataclass(frozen=True)
+class WriteReport:
+    """How a write went: per series, and in total."""
+
+    series: Mapping[Series, Counts]
+    reasons: Mapping[str, int] = field(default_factory=dict)  # quarantined rows by reason
+
+    @property
+    def total(self) -> Counts:
+        return sum(self.series.values(), Counts())
+
+
+class Store(Protocol):
+    """Where bars, the ledger and features are kept. Every call leaves the store whole, whatever happens inside it."""
+
+    def write(self, timeframe: Timeframe, frame: pl.DataFrame, *, source: str, run: str = "") -> WriteReport:
+        """Check, compare with what is stored, keep what is new, revise what differs. Durable on return."""
+        ...
+
+    def bars(
+        self, instruments: Sequence[Instrument] | None, timeframe: Timeframe, span: Span | None, *, as_of: int | None
+    ) -> pl.DataFrame:
+        """Stored rows sorted by (instrument, ts), with ``source`` and ``known_at``."""
+        ...
+
+    def record(self, answers: Iterable[Answer]) -> None:
+        """Append to the ledger; durable on return."""
+        ...
+
+    def facts(self, timeframe: Timeframe, instruments: Sequence[Instrument] | None = None) -> list[Facts]:
+        """Presence from content and what the ledger knows, of every stored or asked series."""
+        ...
+
+
+class Executor(Protocol):
+    """Runs independent work: threads here, Ray there."""
+
+    def map(self, work: object, items: Iterable[object]) -> Iterable[object]: ...
+
+
+class Notifier(Protocol):
+    """Tells a person."""
+
+    def notify(self, title: str, body: str, *, severity: str, key: str) -> None: ...
