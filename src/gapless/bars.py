@@ -27,6 +27,9 @@ SCHEMA: dict[str, pl.DataType] = {
 # A stored row also says who said so, and since when gapless knows it.
 STORED: dict[str, pl.DataType] = {**SCHEMA, "source": pl.String(), "known_at": TS}
 
+# Columns a reader may add so that a refused row can be traced: its number in the file (1 = first) and its text.
+TRACES: dict[str, pl.DataType] = {"row": pl.Int64(), "raw": pl.String()}
+
 REASONS = {
     "no_time": "the time is missing or cannot be read",
     "time_out_of_range": "the time lies before 1900 or in the future",
@@ -53,7 +56,7 @@ class Checked:
 
 
 def conform(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame with the schema's columns, order and types; unknown columns are dropped, known ones cast strictly.
+    """The frame with the schema's columns, order and types, and any ``TRACES``; others are dropped, casts are strict.
 
     Raises InputError naming the missing or unreadable column.
     """
@@ -67,9 +70,9 @@ def conform(frame: pl.DataFrame) -> pl.DataFrame:
         raise InputError(f"ts has type {frame.schema['ts']}, not a time.", hint="make it a UTC datetime")
     if getattr(frame.schema["ts"], "time_zone", None) is None:
         raise InputError("ts has no time zone.", hint="say which: dt.replace_time_zone('UTC') or --tz")
-    names = [name for name in SCHEMA if name in frame.columns]
+    wanted = SCHEMA | TRACES
     try:
-        return frame.select(pl.col(name).cast(SCHEMA[name]) for name in names)
+        return frame.select(pl.col(name).cast(kind) for name, kind in wanted.items() if name in frame.columns)
     except pl.exceptions.PolarsError as error:
         raise InputError(f"a column cannot be read as numbers: {error}.", hint="check the column mapping") from None
 
@@ -84,7 +87,7 @@ def check_bars(frame: pl.DataFrame, timeframe: Timeframe, *, now: int, complete_
     frame = frame.with_columns(_reason(timeframe, now).alias("reason"))
     bad = frame.filter(pl.col("reason").is_not_null())
     good = frame if not bad.height else frame.filter(pl.col("reason").is_null())
-    good = good.drop("reason")
+    good = good.drop("reason", *TRACES, strict=False)
     unique = _one_per_key(good, complete_by)
     return Checked(unique, bad, good.height - unique.height)
 
@@ -141,5 +144,7 @@ def span_text(frame: pl.DataFrame) -> str:
     """First and last time of a frame, for messages."""
     if not frame.height:
         return "no rows"
-    low, high = frame.select(pl.col("ts").min().to_physical().alias("a"), pl.col("ts").max().to_physical().alias("b")).row(0)
+    low, high = frame.select(
+        pl.col("ts").min().to_physical().alias("a"), pl.col("ts").max().to_physical().alias("b")
+    ).row(0)
     return f"{iso(low)} … {iso(high)}"

@@ -79,7 +79,7 @@ class SourceError(GaplessError):
 
 
 class Throttled(SourceError):  # noqa: N818
-    """Slow down. ``retry_at`` is µs since the epoch, or None when the source did not say; ``banned`` closes the source."""
+    """Slow down. ``retry_at`` is µs since the epoch, None when the source did not say; ``banned`` closes the source."""
 
     def __init__(self, message: str, *, retry_at: int | None = None, banned: bool = False, hint: str = "") -> None:
         super().__init__(message, hint=hint)

@@ -157,7 +157,8 @@ class Facts:
     listed_at: int | None = None
     listed_by: str = ""  # how we know
     delisted_at: int | None = None
-    quarantined: Micros | None = None  # bar opens of refused rows
+    provisional: SpanSet = field(default_factory=SpanSet.of)  # learned so soon after the close that it may be corrected
+    refused: SpanSet = field(default_factory=SpanSet.of)  # bars whose rows were quarantined
 
 
 # ---------------------------------------------------------------- stores

@@ -36,9 +36,7 @@ class Instrument:
                 f"'{self.venue}' is not a venue.", hint="capital letters and digits, for example BINANCE or XNAS"
             )
         if not _SYMBOL.match(self.symbol) or ".." in self.symbol:
-            raise UsageError(
-                f"'{self.symbol}' is not a symbol.", hint="letters, digits and . _ - = ^ only, 40 at most"
-            )
+            raise UsageError(f"'{self.symbol}' is not a symbol.", hint="letters, digits and . _ - = ^ only, 40 at most")
 
     @classmethod
     def parse(cls, text: str | Instrument, *, venue: str | None = None) -> Instrument:

@@ -271,7 +271,9 @@ def parse_time(value: str | datetime | int) -> int:
         try:
             moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
         except ValueError as error:
-            raise UsageError(f"'{value}' is not a time: {error}.", hint="write ISO-8601, for example 2021-04-25") from None
+            raise UsageError(
+                f"'{value}' is not a time: {error}.", hint="write ISO-8601, for example 2021-04-25"
+            ) from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return (moment - _EPOCH) // timedelta(microseconds=1)
