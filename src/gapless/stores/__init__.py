@@ -1,0 +1,1 @@
+"""Where bars, the ledger and features are kept."""

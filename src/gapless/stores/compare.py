@@ -1,0 +1,96 @@
+"""What a write means against what stands: new, unchanged, corrected. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from gapless.bars import EXTRAS, STORED, VALUES, Checked
+from gapless.protocols import Counts, WriteReport
+from gapless.series import Instrument, Series
+from gapless.spans import Micros, Timeframe
+from gapless.stores.tail import groups
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``keep``: stored rows to add or replace; ``superseded``: the values they replace; counts per instrument."""
+
+    keep: pl.DataFrame
+    superseded: pl.DataFrame
+    unchanged: Mapping[str, int]
+    corrected: Mapping[str, int]
+
+
+def spans(frame: pl.DataFrame) -> list[tuple[str, Micros]]:
+    """Bar opens per instrument of a sorted frame."""
+    return groups(frame)
+
+
+def compare(clean: pl.DataFrame, stored: pl.DataFrame | None, *, source: str, known_at: int) -> Verdict:
+    """Judge valid rows against stored ones with the same keys.
+
+    An optional column that is null (or absent) in the new row contradicts nothing: the stored value stands.
+    """
+    fresh = _stamped(clean, source, known_at)
+    if stored is None or not stored.height:
+        return Verdict(fresh, superseded_rows(fresh.clear(), known_at), {}, {})
+    both = fresh.join(stored, on=["instrument", "ts"], how="left", suffix="_old", maintain_order="left")
+    known = pl.col("known_at_old").is_not_null()
+    differs = pl.any_horizontal(
+        *(pl.col(n) != pl.col(f"{n}_old") for n in VALUES),
+        *(pl.col(n).is_not_null() & pl.col(n).ne_missing(pl.col(f"{n}_old")) for n in EXTRAS),
+    )
+    both = both.with_columns(known.alias("_known"), (known & differs).alias("_corrected"))
+    keep = both.filter(~pl.col("_known") | pl.col("_corrected"))
+    merged = keep.with_columns(pl.coalesce(n, f"{n}_old").alias(n) for n in EXTRAS).select(*STORED)
+    corrected = both.filter("_corrected")
+    old = corrected.select(
+        "instrument", "ts", *(pl.col(f"{n}_old").alias(n) for n in STORED if n not in ("instrument", "ts"))
+    )
+    return Verdict(
+        merged,
+        superseded_rows(old, known_at),
+        _tally(both.filter(pl.col("_known") & ~pl.col("_corrected"))),
+        _tally(corrected),
+    )
+
+
+def superseded_rows(old: pl.DataFrame, known_at: int) -> pl.DataFrame:
+    """Stored rows as revisions: valid from when they were known until ``known_at``."""
+    until = pl.lit(known_at).cast(STORED["known_at"]).alias("known_to")
+    return old.rename({"known_at": "known_from"}).with_columns(until)
+
+
+def _stamped(clean: pl.DataFrame, source: str, known_at: int) -> pl.DataFrame:
+    missing = [pl.lit(None, dtype=pl.Float64).alias(n) for n in EXTRAS if n not in clean.columns]
+    nan_is_null = [pl.col(n).fill_nan(None) for n in EXTRAS if n in clean.columns]
+    return clean.with_columns(
+        *missing,
+        *nan_is_null,
+        pl.lit(source).alias("source"),
+        pl.lit(known_at).cast(STORED["known_at"]).alias("known_at"),
+    ).select(*STORED)
+
+
+def _tally(frame: pl.DataFrame) -> dict[str, int]:
+    return dict(frame.group_by("instrument").len().iter_rows()) if frame.height else {}
+
+
+def report(
+    frame: pl.DataFrame, checked: Checked, verdict: Verdict, timeframe: Timeframe, reasons: Mapping[str, int]
+) -> WriteReport:
+    """Counts per series: every row read is written, unchanged, corrected, a duplicate, or quarantined."""
+    read, clean = _tally(frame), _tally(checked.clean)
+    bad = _tally(checked.quarantined)
+    found = {}
+    for name, rows in sorted((n, r) for n, r in read.items() if n is not None):
+        unchanged, corrected = verdict.unchanged.get(name, 0), verdict.corrected.get(name, 0)
+        kept, refused = clean.get(name, 0), bad.get(name, 0)
+        found[Series(Instrument.parse(name), timeframe)] = Counts(
+            read=rows, written=kept - unchanged - corrected, unchanged=unchanged, corrected=corrected,
+            duplicate=rows - kept - refused, quarantined=refused,
+        )  # fmt: skip
+    return WriteReport(found, reasons)

@@ -1,0 +1,147 @@
+"""Upsert, fold and compact: the only places where Parquet files of bars are made.
+
+*Upsert* puts rows into the files of their instruments and periods: a new file where there is none, otherwise a new file
+in place of the one that covers the period, in one commit. *Fold* does that with the oldest chunks of the tail, after
+their revisions, and then drops them. *Compact* joins the month files of years that are over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from gapless.bars import STORED
+from gapless.spans import Timeframe
+from gapless.stores import parquet, periods
+from gapless.stores.delta import Change, LiveFile
+from gapless.stores.tail import Chunk
+
+if TYPE_CHECKING:
+    from gapless.stores.lake import Lake
+
+FOLD_BATCH = 1_000_000  # rows of the tail taken into memory at once
+_APP = "tail"
+
+
+class Folder:
+    """Moves rows between the tail and Parquet files of one lake. Call under the writer's lock."""
+
+    def __init__(self, lake: Lake) -> None:
+        self.lake = lake
+
+    # ------------------------------------------------------------ upsert
+
+    def upsert(self, timeframe: Timeframe, rows: pl.DataFrame, *, upto: int | None = None) -> None:
+        """Rows of the stored schema, sorted by key, into Parquet files, durable in one commit."""
+        log = self.lake.log("bars", timeframe)
+        log.prepare()
+        live = log.live()
+        years = {f.period for f in live if len(f.period) == 4}
+        by_key = {(f.instrument, f.period): f for f in live}
+        parts = _parts(rows, timeframe, years, by_key)
+        with ThreadPoolExecutor(2) as pool:
+            adds = list(pool.map(lambda p: self._stage(timeframe, *p), parts))
+        gone = [old for _, _, old in parts if old is not None]
+        self.lake.meta.index_files(f"bars/{timeframe.name}", adds)
+        log.commit(lambda _: Change(adds, gone), transaction=(_APP, upto) if upto is not None else None)
+
+    def _stage(self, timeframe: Timeframe, period: str, part: pl.DataFrame, old: LiveFile | None) -> parquet.DataFile:
+        from gapless.stores.lake import newest
+
+        directory = self.lake.root / "bars" / timeframe.name
+        if old is not None:
+            part = newest(parquet.read([directory / old.path], STORED), part)
+        return parquet.stage(directory, part.select(*STORED), period=period, timeframe=timeframe)
+
+    # ------------------------------------------------------------ fold
+
+    def fold(self, timeframe: Timeframe, *, all_of_it: bool = True) -> int:
+        """Fold the tail of a timeframe into Parquet; returns the rows folded."""
+        total = 0
+        while chunks := self.lake.tail.chunks(timeframe, limit_rows=FOLD_BATCH):
+            self._fold_chunks(timeframe, chunks)
+            total += sum(c.rows for c in chunks)
+            if not all_of_it:
+                break
+        return total
+
+    def _fold_chunks(self, timeframe: Timeframe, chunks: Sequence[Chunk]) -> None:
+        upto = chunks[-1].id
+        superseded = self.lake.tail.bodies(c for c in chunks if c.kind == "revisions")
+        if superseded is not None and self.lake.log("revisions", timeframe).transaction(_APP) < upto:
+            self._append_revisions(timeframe, superseded, upto)
+        rows = self.lake.tail.bodies(c for c in chunks if c.kind == "bars")
+        if rows is not None and self.lake.log("bars", timeframe).transaction(_APP) < upto:
+            from gapless.stores.lake import newest
+
+            self.upsert(timeframe, newest(rows), upto=upto)
+        self.lake.tail.drop(chunks)
+
+    def _append_revisions(self, timeframe: Timeframe, rows: pl.DataFrame, upto: int) -> None:
+        """Revisions of one instrument may overlap in time, so each instrument keeps one file, rewritten."""
+        log = self.lake.log("revisions", timeframe)
+        directory = log.prepare()
+        old = {f.instrument: f for f in log.live()}
+        adds, gone = [], []
+        for (name,), part in rows.group_by("instrument", maintain_order=True):
+            before = old.get(str(name))
+            frames = [parquet.read([directory / before.path], log.schema)] if before else []
+            whole = pl.concat([*frames, part.select(*log.schema)]).sort("ts", "known_from", "known_to")
+            adds.append(parquet.stage(directory, whole, period="all", timeframe=timeframe))
+            gone += [before] if before else []
+        log.commit(lambda _: Change(adds, gone), transaction=(_APP, upto))
+
+    # ------------------------------------------------------------ compact
+
+    def compact(self, timeframe: Timeframe) -> int:
+        """Join the month files of finished years; returns the files saved. One instrument and year in memory."""
+        log = self.lake.log("bars", timeframe)
+        months = [
+            (f.instrument, year, f) for f in log.live() if (year := periods.sealed_year(f.period, self.lake.clock()))
+        ]
+        saved = 0
+        for (_, year), found in groupby(months, key=lambda m: (m[0], m[1])):
+            files = [f for _, _, f in found]
+            self._join(timeframe, year, files)
+            saved += len(files) - 1
+        return saved
+
+    def _join(self, timeframe: Timeframe, year: str, files: list[LiveFile]) -> None:
+        log = self.lake.log("bars", timeframe)
+        rows = parquet.read([log.directory / f.path for f in files], STORED)
+        merged = parquet.stage(log.directory, rows, period=year, timeframe=timeframe)
+        self.lake.meta.index_files(f"bars/{timeframe.name}", [merged])
+        log.commit(lambda _: Change([merged], files))
+
+
+_Part = tuple[str, pl.DataFrame, "LiveFile | None"]
+
+
+def _parts(
+    rows: pl.DataFrame, timeframe: Timeframe, years: set[str], live: dict[tuple[str, str], LiveFile]
+) -> list[_Part]:
+    """Cut rows at instruments and periods; each part with the live file it must replace."""
+    found: list[_Part] = []
+    for part in _by_instrument(rows):
+        name = str(part["instrument"][0])
+        whole = [y for y in years if (name, y) in live]
+        labels = part.select(periods.label(timeframe, whole).alias("p")).to_series()
+        if labels.len() != part.height:
+            labels = labels.extend_constant(labels[0], part.height - 1)
+        runs = labels.rle()
+        at = 0
+        for length, period in zip(runs.struct.field("len"), runs.struct.field("value"), strict=True):
+            found.append((period, part.slice(at, length), live.get((name, period))))
+            at += length
+    return found
+
+
+def _by_instrument(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    at = 0
+    for length in rows["instrument"].rle().struct.field("len"):
+        yield rows.slice(at, length)
+        at += length

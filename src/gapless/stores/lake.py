@@ -1,0 +1,279 @@
+"""The embedded lake: Delta tables for history, SQLite for the recent tail and the metadata.
+
+Layout, below the lake's directory:
+
+    bars/<timeframe>/        Delta: one file = one instrument × one period, sorted by ts
+    revisions/<timeframe>/   Delta, only ever added to: values that were superseded, with known_from and known_to
+    features/<set>/<tf>/     Delta: instrument, ts, version, columns
+    tail.sqlite              rows not folded into Parquet yet
+    meta.sqlite              ledger, coverage index, listings, runs, refused rows, feature sets, checkpoints
+    audit/<run>.json         one document a run
+    writer.lock              held for the length of one write
+
+A write: check → compare with what stands → refuse bad rows → keep new and corrected rows (and the values they
+supersede) either as one chunk of the tail or, when there are many, as Parquet files in one commit. Readers take the
+tail first, then the newest snapshot, and of equal keys the row known last.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import polars as pl
+
+from gapless.bars import SCHEMA, STORED, check_bars, conform
+from gapless.errors import LakeError, LakeFull
+from gapless.protocols import Answer, Clock, Counts, Facts, WriteReport
+from gapless.series import Instrument, Series
+from gapless.spans import Span, SpanSet, Timeframe
+from gapless.stores import compare, parquet, refusals
+from gapless.stores.delta import DeltaLog, LiveFile
+from gapless.stores.fold import Folder
+from gapless.stores.lock import WriterLock
+from gapless.stores.meta import Meta
+from gapless.stores.tail import Tail, union
+
+REVISIONS: dict[str, pl.DataType] = {
+    **{name: kind for name, kind in STORED.items() if name != "known_at"},
+    "known_from": STORED["known_at"],
+    "known_to": STORED["known_at"],
+}
+DIRECT_ROWS = 20_000  # a write of more rows goes to Parquet at once
+FOLD_ROWS = 400_000  # the tail is folded when it holds more
+
+
+def wall_clock() -> int:
+    """Now, in µs."""
+    return time.time_ns() // 1000
+
+
+class Lake:
+    """A lake in a directory; see the module's text. Opening makes the directory if ``create``."""
+
+    def __init__(
+        self, root: str | Path, *, create: bool = True, clock: Clock = wall_clock, patience: float = 60.0
+    ) -> None:
+        self.root = Path(root)
+        if not create and not (self.root / "meta.sqlite").exists():
+            raise LakeError(
+                f"there is no lake at {self.root}.", hint="import or backfill something first, or give --lake DIR"
+            )
+        with no_space(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            self.meta = Meta(self.root / "meta.sqlite")
+            self.tail = Tail(self.root / "tail.sqlite")
+        self.clock = clock
+        self.lock = WriterLock(self.root / "writer.lock", patience)
+        self.folder = Folder(self)
+        self._logs: dict[str, DeltaLog] = {}
+        self._present: dict[Timeframe, tuple[object, dict[str, SpanSet]]] = {}
+
+    def close(self) -> None:
+        """Close the two SQLite files."""
+        self.meta.database.close()
+        self.tail.database.close()
+
+    def log(self, kind: str, timeframe: Timeframe) -> DeltaLog:
+        """The log of ``bars`` or ``revisions`` of a timeframe."""
+        key = f"{kind}/{timeframe.name}"
+        if key not in self._logs:
+            self._logs[key] = DeltaLog(self.root / key, STORED if kind == "bars" else REVISIONS)
+        return self._logs[key]
+
+    def timeframes(self) -> list[Timeframe]:
+        """Timeframes with bars or ledger lines."""
+        known = {r[0] for r in self.meta.database.rows("SELECT DISTINCT timeframe FROM answered")}
+        known |= {r[0] for r in self.meta.database.rows("SELECT DISTINCT timeframe FROM failure")}
+        known |= {p.name for p in (self.root / "bars").glob("*") if p.name in Timeframe.ALL}
+        known |= {t.name for t in self.tail.timeframes()}
+        return sorted(Timeframe.parse(name) for name in known)
+
+    # ------------------------------------------------------------ writing
+
+    def write(self, timeframe: Timeframe, frame: pl.DataFrame, *, source: str, run: str = "") -> WriteReport:
+        """Check, compare, keep what is new, revise what differs; durable on return. Raises LakeFull, LakeLocked."""
+        frame = conform(frame)
+        with self.writing("write"):
+            now = self.clock()
+            checked = check_bars(frame, timeframe, now=now)
+            refused = refusals.keep(self.meta, timeframe, checked.quarantined, source=source, run=run, now=now)
+            stored = self._stored_counterpart(timeframe, checked.clean)
+            stamp = self._stamp(now, stored)
+            verdict = compare.compare(checked.clean, stored, source=source, known_at=stamp)
+            self._keep(timeframe, verdict)
+        return compare.report(frame, checked, verdict, timeframe, refused)
+
+    def _stored_counterpart(self, timeframe: Timeframe, clean: pl.DataFrame) -> pl.DataFrame | None:
+        """Stored rows at the keys' instruments and times; None when nothing can coincide."""
+        present = self.present(timeframe)
+        touched = [name for name, ts in compare.spans(clean) if (s := present.get(name)) and s.mask(ts).any()]
+        if not touched:
+            return None
+        ts = clean["ts"].to_physical()
+        return self.rows(timeframe, touched, Span(int(ts.min()), int(ts.max()) + 1))  # type: ignore[arg-type]
+
+    @staticmethod
+    def _stamp(now: int, stored: pl.DataFrame | None) -> int:
+        """known_at of this write: later than that of any row it may replace."""
+        if stored is None or not stored.height:
+            return now
+        return max(now, int(stored["known_at"].to_physical().max()) + 1)  # type: ignore[arg-type]
+
+    def _keep(self, timeframe: Timeframe, verdict: compare.Verdict) -> None:
+        if verdict.keep.height > DIRECT_ROWS:
+            if verdict.superseded.height:  # first: a revision without its correction is harmless, the reverse is not
+                self.tail.append(timeframe, [("revisions", verdict.superseded)])
+            self.folder.upsert(timeframe, verdict.keep)
+        elif verdict.keep.height:
+            self.tail.append(timeframe, [("bars", verdict.keep), ("revisions", verdict.superseded)])
+            if self.tail.rows(timeframe) > FOLD_ROWS:
+                self.folder.fold(timeframe)
+
+    @contextmanager
+    def writing(self, what: str) -> Iterator[None]:
+        """The writer's lock, and a full disk told clearly."""
+        with no_space(self.root), self.lock.hold(what):
+            yield
+
+    def record(self, answers: Iterable[Answer]) -> None:
+        """Append to the ledger; durable on return."""
+        with self.writing("record"):
+            self.meta.record(answers)
+
+    # ------------------------------------------------------------ reading
+
+    def bars(
+        self,
+        instruments: Sequence[Instrument] | None,
+        timeframe: Timeframe,
+        span: Span | None = None,
+        *,
+        as_of: int | None = None,
+    ) -> pl.DataFrame:
+        """Stored rows by (instrument, ts); with ``as_of`` the values as they were known at that time."""
+        names = None if instruments is None else sorted({str(i) for i in instruments})
+        frame = self.rows(timeframe, names, span)
+        return frame if as_of is None else self._as_of(frame, timeframe, names, span, as_of)
+
+    def rows(self, timeframe: Timeframe, names: Sequence[str] | None, span: Span | None) -> pl.DataFrame:
+        """Current rows of instruments given by name, sorted by key."""
+        tail = self.tail.read(timeframe, "bars", STORED, instruments=names, span=span)
+        files = self._files("bars", timeframe, names, span)
+        history = parquet.read([self.root / "bars" / timeframe.name / f.path for f in files], STORED)
+        if span is not None and any(f.first < span.start or f.last >= span.end for f in files):
+            history = history.filter(pl.col("ts").to_physical().is_between(span.start, span.end, closed="left"))
+        return newest(history, tail) if tail.height else history
+
+    def _files(self, kind: str, timeframe: Timeframe, names: Sequence[str] | None, span: Span | None) -> list[LiveFile]:
+        wanted = None if names is None else set(names)
+        return [
+            f
+            for f in self.log(kind, timeframe).live()
+            if (wanted is None or f.instrument in wanted)
+            and (span is None or (f.last >= span.start and f.first < span.end))
+        ]
+
+    def revisions(self, timeframe: Timeframe, names: Sequence[str] | None, span: Span | None) -> pl.DataFrame:
+        """Superseded rows, with ``known_from`` and ``known_to``, oldest first."""
+        tail = self.tail.read(timeframe, "revisions", REVISIONS, instruments=names, span=span)
+        files = self._files("revisions", timeframe, names, span)
+        history = parquet.read([self.root / "revisions" / timeframe.name / f.path for f in files], REVISIONS)
+        frame = pl.concat([history, tail])
+        if span is not None:
+            frame = frame.filter(pl.col("ts").to_physical().is_between(span.start, span.end, closed="left"))
+        key = ["instrument", "ts", "known_from"]
+        return frame.sort([*key, "known_to"]).unique(key, keep="last", maintain_order=True)
+
+    def _as_of(
+        self, frame: pl.DataFrame, timeframe: Timeframe, names: Sequence[str] | None, span: Span | None, as_of: int
+    ) -> pl.DataFrame:
+        known = frame.filter(pl.col("known_at").to_physical() <= as_of)
+        old = self.revisions(timeframe, names, span).filter(
+            (pl.col("known_from").to_physical() <= as_of) & (pl.col("known_to").to_physical() > as_of)
+        )
+        return newest(known, old.rename({"known_from": "known_at"}).select(*STORED))
+
+    # ------------------------------------------------------------ coverage
+
+    def present(self, timeframe: Timeframe) -> dict[str, SpanSet]:
+        """The bars held per instrument, from content; cached until somebody writes."""
+        tail_version = self.tail.database.version()
+        log = self.log("bars", timeframe)
+        held = self.tail.held(timeframe)
+        live = log.live()
+        key = (tail_version, log.refresh())
+        cached = self._present.get(timeframe)
+        if cached and cached[0] == key:
+            return cached[1]
+        index = self._indexed(timeframe, live)
+        sets: dict[str, list[SpanSet]] = {name: [runs] for name, runs in held.items()}
+        for file in live:
+            sets.setdefault(file.instrument, []).append(index[file.path])
+        found = {name: union(runs) for name, runs in sets.items()}
+        self._present[timeframe] = (key, found)
+        return found
+
+    def _indexed(self, timeframe: Timeframe, live: Sequence[LiveFile]) -> dict[str, SpanSet]:
+        """Runs per live file; a file the index does not know is read again."""
+        directory = f"bars/{timeframe.name}"
+        index = self.meta.file_runs(directory)
+        for file in live:
+            if file.path not in index:
+                frame = parquet.read([self.root / directory / file.path], STORED, ["ts"])
+                index[file.path] = SpanSet.from_bars(frame["ts"].to_physical().to_numpy(), timeframe)
+        return index
+
+    def facts(self, timeframe: Timeframe, instruments: Sequence[Instrument] | None = None) -> list[Facts]:
+        """What coverage needs, of every stored or asked series (or of these instruments, known or not)."""
+        present, answered = self.present(timeframe), self.meta.answered(timeframe)
+        failures, provisional = self.meta.failures(timeframe), self.meta.provisional(timeframe, self.clock())
+        refused, listings = self.meta.refused_times(timeframe), self.meta.listings()
+        everything = present.keys() | answered.keys() | failures.keys()
+        names = sorted(everything if instruments is None else {str(i) for i in instruments})
+        nothing = SpanSet.of()
+        return [
+            Facts(
+                series=Series(Instrument.parse(name), timeframe),
+                present=present.get(name, nothing),
+                answered=answered.get(name, nothing),
+                failed=tuple(failures.get(name, ())),
+                listed_at=listings.get(name, (None, None, ""))[0],
+                delisted_at=listings.get(name, (None, None, ""))[1],
+                listed_by=listings.get(name, (None, None, ""))[2],
+                provisional=provisional.get(name, nothing),
+                refused=SpanSet.of(*((t, t + timeframe.micros) for t in refused.get(name, ()))),
+            )
+            for name in names
+        ]
+
+
+def newest(*frames: pl.DataFrame) -> pl.DataFrame:
+    """Rows of all frames, sorted by key; of equal keys the one known last."""
+    both = pl.concat([f.select(*STORED) for f in frames])
+    ordered = both.sort("instrument", "ts", "known_at", maintain_order=True)
+    return ordered.unique(["instrument", "ts"], keep="last", maintain_order=True)
+
+
+@contextmanager
+def no_space(root: Path) -> Iterator[None]:
+    """Tell a full disk in one clear sentence, whoever noticed it."""
+    import sqlite3
+
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as error:
+        full = getattr(error, "errno", None) in (28, 122) or "disk is full" in str(error) or "disk I/O" in str(error)
+        if not full and not (isinstance(error, OSError) and "No space left" in str(error)):
+            raise
+        free = os.statvfs(root).f_bavail * os.statvfs(root).f_frsize if root.exists() else 0
+        raise LakeFull(
+            f"no space left for the lake at {root} ({free / 1e6:.1f} MB free).",
+            hint="free some space and run the same command again: what was stored stays, nothing is half-written",
+        ) from error
+
+
+__all__ = ["SCHEMA", "Counts", "Lake", "newest", "no_space", "wall_clock"]

@@ -1,0 +1,49 @@
+"""Refused rows, kept once each with their reason, so that they can be listed, exported and mended."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from typing import Any
+
+import polars as pl
+
+from gapless.bars import EXTRAS, TRACES, VALUES
+from gapless.spans import Timeframe
+from gapless.stores.meta import Meta
+
+_BATCH = 50_000
+
+
+def keep(meta: Meta, timeframe: Timeframe, rows: pl.DataFrame, *, source: str, run: str, now: int) -> dict[str, int]:
+    """Store refused rows; the same row of the same source is kept once. Returns how many for each reason."""
+    for part in rows.iter_slices(_BATCH):
+        meta.refuse(timeframe, (_entry(row, timeframe, source, run, now) for row in part.iter_rows(named=True)))
+    return dict(Counter(rows["reason"].to_list())) if rows.height else {}
+
+
+def _entry(row: dict[str, Any], timeframe: Timeframe, source: str, run: str, now: int) -> dict[str, Any]:
+    values = {n: row[n] for n in (*VALUES, *EXTRAS, "raw") if row.get(n) is not None}
+    ts = None if row["ts"] is None else int(row["ts"].timestamp()) * 1_000_000 + row["ts"].microsecond
+    text = json.dumps(values, sort_keys=True)
+    identity = f"{source}|{timeframe}|{row['instrument']}|{ts}|{row.get('row')}|{row['reason']}|{text}"
+    return {
+        "digest": hashlib.sha256(identity.encode()).hexdigest(), "instrument": row["instrument"], "ts": ts,
+        "reason": row["reason"], "source": source, "row": row.get("row"), "run": run, "known_at": now, "values": text,
+    }  # fmt: skip
+
+
+def table(meta: Meta, timeframe: Timeframe | None = None) -> pl.DataFrame:
+    """All refused rows as a frame: timeframe, instrument, ts, reason, source, row, values and the raw text."""
+    rows = []
+    for row in meta.refused(timeframe):
+        values = json.loads(row.pop("values"))
+        rows.append(row | {n: values.get(n) for n in (*VALUES, *EXTRAS, "raw")})
+    schema: dict[str, Any] = {
+        "timeframe": pl.String(), "instrument": pl.String(), "ts": pl.Int64(), "reason": pl.String(),
+        "source": pl.String(), "row": TRACES["row"], "run": pl.String(), "known_at": pl.Int64(),
+        **dict.fromkeys((*VALUES, *EXTRAS), pl.Float64()), "raw": pl.String(),
+    }  # fmt: skip
+    frame = pl.DataFrame(rows, schema=schema)
+    return frame.with_columns(pl.col("ts", "known_at").cast(pl.Datetime("us", "UTC")))

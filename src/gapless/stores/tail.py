@@ -1,0 +1,219 @@
+"""The tail: recent rows that are durable but not folded into Parquet yet, as chunks in one SQLite file.
+
+A chunk is one write: an Arrow body of any instruments of one timeframe, with the runs it covers beside it. A page of a
+backfill or a live minute costs one row and one sync; a thousand bars take about two milliseconds. Chunk numbers only
+grow, so that a fold can say, in the table's own log, up to which chunk it got.
+"""
+
+from __future__ import annotations
+
+import io
+import sqlite3
+import threading
+import zlib
+from collections.abc import Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from gapless.errors import LakeDamaged
+from gapless.spans import Micros, Span, SpanSet, Timeframe
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS chunk(
+  id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, timeframe TEXT NOT NULL, rows INTEGER NOT NULL,
+  first INTEGER NOT NULL, last INTEGER NOT NULL, checksum INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS chunk_time ON chunk(timeframe, kind, first, last);
+CREATE TABLE IF NOT EXISTS held(
+  chunk INTEGER NOT NULL REFERENCES chunk(id) ON DELETE CASCADE, instrument TEXT NOT NULL, first INTEGER NOT NULL,
+  last INTEGER NOT NULL, runs BLOB NOT NULL, PRIMARY KEY(instrument, chunk)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS held_chunk ON held(chunk);
+"""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A SQLite file in the lake's manner: WAL, synced on every commit, readers beside one writer."""
+    connection = sqlite3.connect(path, timeout=10.0, isolation_level=None, check_same_thread=False)
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+class Database:
+    """One connection, used by one thread at a time."""
+
+    def __init__(self, path: Path, tables: str) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        self._connection = connect(path)
+        self._connection.executescript(tables)
+
+    @contextmanager
+    def transaction(self) -> Any:
+        """All or nothing, durable at the end."""
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._connection.execute(query, parameters).fetchall()
+
+    def version(self) -> tuple[int, int]:
+        """Changes whenever anybody changed the file: other processes (data_version) or we (total_changes)."""
+        with self._lock:
+            return int(self.rows("PRAGMA data_version")[0][0]), self._connection.total_changes
+
+    def check(self) -> str:
+        """SQLite's own integrity check; an empty text when all is well."""
+        found = self.rows("PRAGMA integrity_check")
+        return "" if found == [("ok",)] else "; ".join(str(r[0]) for r in found)
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One chunk without its body."""
+
+    id: int
+    kind: str
+    rows: int
+
+
+class Tail:
+    """The chunks of a lake. ``kind`` is ``bars`` (rows that stand) or ``revisions`` (rows that were superseded)."""
+
+    def __init__(self, path: Path) -> None:
+        self.database = Database(path, _TABLES)
+
+    def append(self, timeframe: Timeframe, frames: Iterable[tuple[str, pl.DataFrame]]) -> None:
+        """Add chunks of several kinds in one durable transaction; empty frames vanish."""
+        with self.database.transaction() as db:
+            for kind, frame in frames:
+                if frame.height:
+                    self._insert(db, kind, timeframe, frame)
+
+    def _insert(self, db: sqlite3.Connection, kind: str, timeframe: Timeframe, frame: pl.DataFrame) -> None:
+        body = io.BytesIO()
+        frame.write_ipc(body, compression="lz4")
+        blob = body.getvalue()
+        ts = frame["ts"].to_physical().to_numpy()
+        cursor = db.execute(
+            "INSERT INTO chunk(kind, timeframe, rows, first, last, checksum, body) VALUES (?,?,?,?,?,?,?)",
+            (kind, timeframe.name, frame.height, int(ts.min()), int(ts.max()), zlib.crc32(blob), blob),
+        )
+        db.executemany(
+            "INSERT INTO held VALUES (?,?,?,?,?)",
+            [
+                (cursor.lastrowid, name, int(t[0]), int(t[-1]), SpanSet.from_bars(t, timeframe).tobytes())
+                for name, t in groups(frame)
+            ],
+        )
+
+    def rows(self, timeframe: Timeframe) -> int:
+        """Rows of all kinds waiting to be folded."""
+        found = self.database.rows("SELECT coalesce(sum(rows), 0) FROM chunk WHERE timeframe=?", (timeframe.name,))
+        return int(found[0][0])
+
+    def chunks(self, timeframe: Timeframe, *, limit_rows: int) -> list[Chunk]:
+        """The oldest chunks, up to ``limit_rows`` rows (at least one chunk)."""
+        found: list[Chunk] = []
+        total = 0
+        for row in self.database.rows(
+            "SELECT id, kind, rows FROM chunk WHERE timeframe=? ORDER BY id", (timeframe.name,)
+        ):
+            if found and total + row[2] > limit_rows:
+                break
+            found.append(Chunk(*row))
+            total += row[2]
+        return found
+
+    def timeframes(self) -> list[Timeframe]:
+        return [Timeframe.parse(r[0]) for r in self.database.rows("SELECT DISTINCT timeframe FROM chunk")]
+
+    def read(
+        self, timeframe: Timeframe, kind: str, schema: dict[str, pl.DataType], *,
+        instruments: Sequence[str] | None = None, span: Span | None = None,
+    ) -> pl.DataFrame:  # fmt: skip
+        """Rows of one kind, oldest chunk first; keys may repeat (the row known last stands)."""
+        where = ["timeframe=?", "kind=?"]
+        values: list[str | int] = [timeframe.name, kind]
+        if span is not None:
+            where, values = [*where, "last>=?", "first<?"], [*values, span.start, span.end]
+        if instruments is not None and len(instruments) <= 500:
+            marks = ",".join("?" * len(instruments))
+            where.append(f"id IN (SELECT chunk FROM held WHERE instrument IN ({marks}))")
+            values += list(instruments)
+        query = f"SELECT id, checksum, body FROM chunk WHERE {' AND '.join(where)} ORDER BY id"
+        frames = [self._decode(row) for row in self.database.rows(query, values)]
+        frame = pl.concat(frames) if frames else pl.DataFrame(schema=schema)
+        if span is not None:
+            frame = frame.filter(pl.col("ts").to_physical().is_between(span.start, span.end, closed="left"))
+        return frame if instruments is None else frame.filter(pl.col("instrument").is_in(list(instruments)))
+
+    def bodies(self, chunks: Iterable[Chunk]) -> pl.DataFrame | None:
+        """The rows of these chunks, oldest first; None for none."""
+        frames = [
+            self._decode(self.database.rows("SELECT id, checksum, body FROM chunk WHERE id=?", (c.id,))[0])
+            for c in chunks
+        ]
+        return pl.concat(frames) if frames else None
+
+    def _decode(self, row: tuple[Any, ...]) -> pl.DataFrame:
+        number, checksum, body = row
+        if zlib.crc32(body) != checksum:
+            raise LakeDamaged(f"chunk {number} of {self.database.path} differs from its checksum.", hint="restore it")
+        return pl.read_ipc(io.BytesIO(body))
+
+    def held(self, timeframe: Timeframe) -> dict[str, SpanSet]:
+        """The bars held per instrument."""
+        query = """SELECT instrument, runs FROM held JOIN chunk ON chunk.id = held.chunk
+                   WHERE timeframe=? AND kind='bars'"""
+        found: dict[str, list[SpanSet]] = {}
+        for name, runs in self.database.rows(query, (timeframe.name,)):
+            found.setdefault(name, []).append(SpanSet.frombytes(runs))
+        return {name: union(sets) for name, sets in found.items()}
+
+    def drop(self, chunks: Iterable[Chunk]) -> None:
+        """Forget chunks that are folded."""
+        with self.database.transaction() as db:
+            db.executemany("DELETE FROM chunk WHERE id=?", [(c.id,) for c in chunks])
+
+    def verify(self) -> list[str]:
+        """Problems found in the file and in every chunk."""
+        problems = [p for p in [self.database.check()] if p]
+        for row in self.database.rows("SELECT id, checksum, body FROM chunk"):
+            if zlib.crc32(row[2]) != row[1]:
+                problems.append(f"tail chunk {row[0]} differs from its checksum")
+        return problems
+
+
+def groups(frame: pl.DataFrame) -> list[tuple[str, Micros]]:
+    """Bar opens per instrument, of a frame sorted by (instrument, ts)."""
+    ts = frame["ts"].to_physical().to_numpy()
+    lengths = frame["instrument"].rle()
+    found, at = [], 0
+    for length, name in zip(lengths.struct.field("len"), lengths.struct.field("value"), strict=True):
+        found.append((name, ts[at : at + length]))
+        at += length
+    return found
+
+
+def union(sets: list[SpanSet]) -> SpanSet:
+    """The union of many span sets in one pass."""
+    import numpy as np
+
+    if len(sets) == 1:
+        return sets[0]
+    return SpanSet.merge(np.concatenate([s.starts for s in sets]), np.concatenate([s.ends for s in sets]))
