@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,6 +93,18 @@ class Override:
         return parse_time(f"{self.date}T{text}" if len(text) <= 8 else text)
 
 
+def _juneteenth(year: int) -> str:
+    """The date on which the United States keep Juneteenth: Friday for a Saturday, Monday for a Sunday."""
+    day = date(year, 6, 19)
+    return str(day + timedelta(days={5: -1, 6: 1}.get(day.weekday(), 0)))
+
+
+# What exchange_calendars 4.13 does not know yet. CME Group closes its equity products at noon in Chicago on Juneteenth.
+CORRECTIONS: Mapping[str, tuple[Override, ...]] = {
+    "CMES": tuple(Override(_juneteenth(year), close="17:00", reason="Juneteenth") for year in range(2022, 2100)),
+}
+
+
 class Days(NamedTuple):
     """Sessions as arrays, one entry each: the date at 00:00 UTC, when trading starts, when it ends (µs)."""
 
@@ -126,7 +139,7 @@ class MarketCalendar:
         self.name = name
         self.extended = extended
         self.always_open = name == ALWAYS
-        self.overrides = {o.day: o for o in overrides}
+        self.overrides = {o.day: o for o in (*CORRECTIONS.get(name, ()), *overrides)}  # the caller's word is the last
         self._table = _Table(Span(0, 0), Days(_NONE, _NONE, _NONE), SpanSet.of())
 
     def sessions(self, within: Span) -> SpanSet:
