@@ -1,0 +1,90 @@
+"""Verify, compact, vacuum: what keeps a lake whole and small."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gapless.bars import STORED, is_sorted_unique
+from gapless.errors import LakeDamaged
+from gapless.spans import DAY, SpanSet, Timeframe
+from gapless.stores import parquet
+from gapless.stores.delta import DeltaLog, LiveFile
+
+if TYPE_CHECKING:
+    from gapless.stores.lake import Lake
+
+GRACE = 7 * DAY
+
+
+def verify(lake: Lake, *, deep: bool = True) -> list[str]:
+    """Every problem found: checksums, row counts, order, one instrument a file, the coverage index, both databases.
+
+    ``deep`` also reads every row; without it only names, sizes and the databases are looked at.
+    """
+    problems = [f"meta.sqlite: {p}" for p in [lake.meta.database.check()] if p]
+    problems += lake.tail.verify()
+    for log in logs(lake):
+        for file in log.live():
+            problems += [f"{log.directory.name}/{file.path} {p}" for p in _check_file(lake, log, file, deep)]
+    return problems
+
+
+def logs(lake: Lake) -> Iterator[DeltaLog]:
+    """The logs of all tables of bars and revisions that exist."""
+    for kind in ("bars", "revisions"):
+        for directory in sorted((lake.root / kind).glob("*")):
+            yield lake.log(kind, Timeframe.parse(directory.name))
+
+
+def _check_file(lake: Lake, log: DeltaLog, file: LiveFile, deep: bool) -> list[str]:
+    path = log.directory / file.path
+    if not path.exists() or path.stat().st_size != file.size:
+        return ["is missing" if not path.exists() else "has another size than was committed"]
+    if not deep:
+        return []
+    problem = parquet.check(path)
+    if problem:
+        return [problem]
+    try:
+        frame = parquet.read([path], log.schema)
+    except LakeDamaged as error:
+        return [str(error)]
+    found = []
+    if frame.height != file.rows:
+        found.append(f"holds {frame.height} rows, {file.rows} were committed")
+    if set(frame["instrument"].unique()) != {file.instrument}:
+        found.append("holds another instrument than its name in the log")
+    if log.schema == STORED:
+        found += _check_bars(lake, log, file, frame["ts"].to_physical().to_numpy(), is_sorted_unique(frame))
+    return found
+
+
+def _check_bars(lake: Lake, log: DeltaLog, file: LiveFile, ts: object, ordered: bool) -> list[str]:
+    if not ordered:
+        return ["is not strictly ordered by time"]
+    timeframe = Timeframe.parse(log.directory.name)
+    known = lake.meta.file_runs(f"bars/{timeframe.name}").get(file.path)
+    runs = SpanSet.from_bars(ts, timeframe)  # type: ignore[arg-type]
+    return ["holds other bars than the coverage index says"] if known is not None and known != runs else []
+
+
+def compact(lake: Lake) -> dict[str, int]:
+    """Fold the tail, then join month files of finished years; returns rows folded and files saved."""
+    folded = saved = 0
+    for timeframe in lake.timeframes():
+        with lake.writing("compact"):
+            folded += lake.folder.fold(timeframe)
+            saved += lake.folder.compact(timeframe)
+    return {"folded": folded, "files_saved": saved}
+
+
+def vacuum(lake: Lake, *, grace: int = GRACE) -> dict[str, int]:
+    """Delete files no snapshot refers to that are older than ``grace`` µs (readers may still hold younger ones)."""
+    deleted = 0
+    with lake.writing("vacuum"):
+        for log in logs(lake):
+            gone = log.vacuum(older_than=(lake.clock() - grace) / 1e6)
+            lake.meta.forget_files(f"{log.directory.parent.name}/{log.directory.name}", gone)
+            deleted += len(gone)
+    return {"deleted": deleted}
