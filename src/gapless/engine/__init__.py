@@ -1,0 +1,1 @@
+"""Getting bars: plan what is missing, fetch it patiently, keep it durably."""

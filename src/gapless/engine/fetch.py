@@ -1,0 +1,282 @@
+"""Asking one source, patiently: the only place that paces, retries, breaks the circuit and gives up.
+
+1. ``_turn``: wait until the circuit is closed (or this is its probe), the weight fits the window, and no pause holds.
+2. ``_once``: one GET with a time-out. What the answer says of used weight corrects the window; any answer but 200 is
+   given to ``source.refusal``, which says whether to slow down, to give up, or to try again.
+3. ``_patiently``: on Faulty, back off exponentially with jitter and try again; on Throttled, everybody pauses as long
+   as the source asks; on Refused, or when patience ends, raise. A page that cannot be decoded is a fault like a lost
+   connection, so ``page`` retries around the source's ``fetch``, not inside it: one loop, one count of attempts.
+
+All tasks of a run share one ``PacedHttp``, so a ban seen by one is respected by all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+import aiohttp
+
+from gapless import __version__
+from gapless.engine.pacing import Breaker, Pause, Window
+from gapless.errors import Faulty, Interrupted, Refused, SourceError, Throttled
+from gapless.events import Observer, Paused, Retried, nobody
+from gapless.protocols import Clock, Page, Source
+from gapless.series import Series
+from gapless.spans import DAY, SECOND, Span, iso
+
+_T = TypeVar("_T")
+_LONGEST_BAN = 3 * DAY  # a stated end further away than any venue bans is a clock we do not share
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to go on. Seconds."""
+
+    attempts: int = 8  # of one request
+    timeout: float = 30.0  # of one attempt
+    first_delay: float = 0.25
+    longest_delay: float = 30.0
+    outage: float = 300.0  # a source without a usable answer for so long: give up quickly from then on
+    longest_pause: float = 900.0  # a ban longer than this ends the work at once
+
+    def delay(self, attempt: int, jitter: float) -> float:
+        """Exponential from ``first_delay``; ``jitter`` in [0, 1) takes up to half of it away.
+
+        >>> [Patience().delay(attempt, 0.0) for attempt in (1, 2, 3, 9)]
+        [0.25, 0.5, 1.0, 30.0]
+        """
+        return min(self.longest_delay, self.first_delay * 2.0 ** (attempt - 1)) * (1.0 - jitter / 2.0)
+
+
+def wall_clock() -> int:
+    """Now by this machine's clock, µs since the epoch."""
+    return time.time_ns() // 1000
+
+
+class PacedHttp:
+    """``protocols.Http`` for one source. Make it with ``opened``."""
+
+    def __init__(
+        self,
+        source: Source,
+        session: aiohttp.ClientSession,
+        *,
+        patience: Patience | None = None,
+        observer: Observer = nobody,
+        stop: asyncio.Event | None = None,
+        clock: Clock = wall_clock,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.source, self.session, self.observer = source, session, observer
+        self.patience = patience or Patience()
+        self.stop = stop or asyncio.Event()
+        self.window = Window(source.limits.weight, source.limits.window)
+        self.breaker = Breaker()
+        self.pause = Pause()
+        self.clock, self._now, self._jitter = clock, now, jitter
+        self._sleep = sleep or self._sleep_or_stop
+        self._single = _Single(self)
+        self._paced_until = 0.0
+
+    async def get(self, path: str, params: Mapping[str, str | int], *, weight: int) -> bytes:
+        """The body; raises Throttled, Refused, Faulty when given up, Interrupted when told to stop."""
+        body, _ = await self._patiently(lambda: self._once(path, params, weight))
+        return body
+
+    async def page(self, series: Series, span: Span) -> tuple[Page, int]:
+        """One page of the source, and how many attempts it took; raises like ``get``."""
+        return await self._patiently(lambda: self.source.fetch(self._single, series, span))
+
+    async def rest(self, attempt: int) -> None:
+        """Wait as before the retry after ``attempt``; raises Interrupted when told to stop."""
+        await self._wait(self.patience.delay(attempt, self._jitter()))
+
+    # ---- step 3
+
+    async def _patiently(self, action: Callable[[], Awaitable[_T]]) -> tuple[_T, int]:
+        for attempt in range(1, self.patience.attempts + 1):
+            try:
+                result = await action()
+            except Faulty as error:
+                await self._after_fault(error, attempt)
+            except Throttled as error:
+                self._after_throttle(error, attempt)
+            except Refused:
+                self.breaker.succeeded()  # it answered; it is well
+                raise
+            else:
+                self.breaker.succeeded()
+                return result, attempt
+        raise AssertionError("the last attempt raises")
+
+    async def _after_fault(self, error: Faulty, attempt: int) -> None:
+        opened = self.breaker.failed(self._now())
+        if opened:
+            reason = f"{self.breaker.faults} faults in a row, the last: {error.message}"
+            self.observer(Paused(self.source.name, reason, opened))
+        if attempt == self.patience.attempts:
+            raise Faulty(f"{error.message} (attempt {attempt} of {attempt})", hint=error.hint) from error
+        delay = self.patience.delay(attempt, self._jitter())
+        self.observer(Retried(self.source.name, error.message, delay, attempt))
+        await self._wait(delay)
+
+    def _after_throttle(self, error: Throttled, attempt: int) -> None:
+        """Everybody waits, this request among them; raises when that is too long, or has been too often."""
+        seconds = self._asked_pause(error, attempt)
+        if self.pause.extend(seconds, self._now(), error.message):
+            self.observer(Paused(self.source.name, error.message, seconds))
+        if attempt == self.patience.attempts:
+            raise Throttled(f"{error.message} (attempt {attempt} of {attempt})", banned=error.banned) from error
+        self._give_up_if_long(seconds, error.message)
+        self.observer(Retried(self.source.name, error.message, seconds, attempt))
+
+    def _asked_pause(self, error: Throttled, attempt: int) -> float:
+        if error.retry_at is not None:
+            return max(1.0, (error.retry_at - self.clock()) / SECOND)
+        return 120.0 if error.banned else min(60.0, 5.0 * 2.0 ** (attempt - 1))
+
+    def _give_up_if_long(self, seconds: float, reason: str) -> None:
+        if seconds > self.patience.longest_pause:
+            until = iso(self.clock() + int(seconds) * SECOND)
+            raise Throttled(
+                f"{self.source.name} will not answer before {until}: {reason}",
+                banned=True,
+                hint="run again after that time; what was done is kept",
+            )
+
+    # ---- step 2
+
+    async def _once(self, path: str, params: Mapping[str, str | int], weight: int) -> bytes:
+        await self._turn(weight)
+        url = self.source.base_url.rstrip("/") + path
+        try:
+            async with self.session.get(url, params=params, allow_redirects=False) as answer:
+                body = await answer.read()
+        except TimeoutError as error:
+            raise Faulty(f"{self.source.name} did not answer within {self.patience.timeout:g} s.") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise Faulty(f"{self.source.name} {type(error).__name__}: {error}.", hint=_reach(url)) from error
+        used = self.source.used(answer.headers)
+        if used is not None:
+            self.window.heed(used, self._now())
+        if answer.status != 200:
+            raise self._refusal(answer.status, answer.headers, body)
+        return body
+
+    def _refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> SourceError:
+        error = self.source.refusal(status, headers, body)
+        if isinstance(error, Throttled):
+            error.retry_at = latest_believable(self.clock(), headers.get("Retry-After", ""), error.retry_at)
+        return error
+
+    # ---- step 1
+
+    async def _turn(self, weight: int) -> None:
+        await self._circuit()
+        while (seconds := self.window.wait(weight, self._now())) > 0:
+            self._tell_pacing(seconds)
+            await self._wait(seconds)
+        while (seconds := self.pause.wait(self._now())) > 0:
+            self._give_up_if_long(seconds, self.pause.reason)
+            await self._wait(seconds)
+        if self.stop.is_set():
+            raise Interrupted("stopped before the next request.")
+
+    async def _circuit(self) -> None:
+        while (seconds := self.breaker.wait(self._now())) > 0:
+            silent = self._now() - self.breaker.since
+            if silent > self.patience.outage:
+                raise Faulty(
+                    f"{self.source.name} has given no usable answer for {silent:.0f} s.",
+                    hint=_reach(self.source.base_url),
+                )
+            await self._wait(seconds)
+
+    def _tell_pacing(self, seconds: float) -> None:
+        """Once per wait, not once per waiting task; short waits are nobody's news."""
+        until = self._now() + seconds
+        if seconds >= 1.0 and until > self._paced_until:
+            self._paced_until = until
+            self.observer(Paused(self.source.name, "pacing: the weight of this window is spent", seconds))
+
+    async def _wait(self, seconds: float) -> None:
+        await self._sleep(seconds)
+        if self.stop.is_set():
+            raise Interrupted("stopped while waiting for the source.")
+
+    async def _sleep_or_stop(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self.stop.wait(), seconds)
+        except TimeoutError:
+            return
+
+
+class _Single:
+    """``protocols.Http`` that tries once: what a source gets inside ``page``, which does the retrying."""
+
+    def __init__(self, http: PacedHttp) -> None:
+        self._http = http
+
+    async def get(self, path: str, params: Mapping[str, str | int], *, weight: int) -> bytes:
+        return await self._http._once(path, params, weight)
+
+
+@asynccontextmanager
+async def opened(
+    source: Source,
+    *,
+    patience: Patience | None = None,
+    observer: Observer = nobody,
+    stop: asyncio.Event | None = None,
+    concurrency: int = 0,
+    clock: Clock = wall_clock,
+) -> AsyncIterator[PacedHttp]:
+    """A ``PacedHttp`` over one session, closed at the end."""
+    patience = patience or Patience()
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=concurrency or source.limits.concurrency),
+        timeout=aiohttp.ClientTimeout(total=patience.timeout, sock_connect=min(10.0, patience.timeout)),
+        headers={"User-Agent": f"gapless/{__version__}"},
+        read_bufsize=2**20,  # a page fits, so that reading it is not stopped and started
+    )
+    async with session:
+        yield PacedHttp(source, session, patience=patience, observer=observer, stop=stop, clock=clock)
+
+
+def latest_believable(now: int, retry_after: str, stated: int | None) -> int | None:
+    """The later of a Retry-After header and a time stated in the body, µs; None when neither makes sense.
+
+    A stated time is by the venue's clock; one in the past, or days ahead, says that the clocks differ and is ignored.
+
+    >>> latest_believable(0, "17", None) == 17 * SECOND
+    True
+    """
+    times = [_header_time(now, retry_after), stated]
+    found = [time for time in times if time is not None and now < time <= now + _LONGEST_BAN]
+    return max(found) if found else None
+
+
+def _header_time(now: int, text: str) -> int | None:
+    """Retry-After is seconds or an HTTP date."""
+    if text.strip().isdigit():
+        return now + max(1, int(text)) * SECOND
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return int((moment - datetime.fromtimestamp(0, UTC)).total_seconds()) * SECOND
+
+
+def _reach(url: str) -> str:
+    return f"is {url.split('?')[0]} reachable from here? gapless doctor tries every source"
