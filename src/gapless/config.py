@@ -1,0 +1,212 @@
+"""gapless.toml as frozen models. Every problem is reported at once, with its path; an unknown key is an error."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from datetime import date, time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from gapless.errors import ConfigError, GaplessError
+from gapless.series import Instrument
+from gapless.spans import Timeframe, parse_duration
+
+
+class Section(BaseModel):
+    """A part of the file: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class LakeSection(Section):
+    """Where bars are kept."""
+
+    url: str = Field(default="lake", description="directory of the lake")
+    patience: float = Field(default=60.0, ge=0, description="seconds a second writer waits for the first")
+
+
+class VenueSection(Section):
+    """What gapless cannot know of a venue by itself."""
+
+    calendar: str | None = Field(default=None, description='"24/7", or a calendar such as "XNYS"')
+    extended: bool = Field(default=False, description="expect bars before and after regular hours too")
+    source: str | None = Field(default=None, description="the source to fetch this venue from")
+
+
+class OverrideSection(Section):
+    """A date on which a calendar is wrong: closed, or other hours (UTC)."""
+
+    date: Annotated[date, Field(strict=False)]
+    closed: bool = False
+    open: Annotated[time | None, Field(strict=False)] = None
+    close: Annotated[time | None, Field(strict=False)] = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> OverrideSection:
+        if self.closed == (self.open is not None or self.close is not None):
+            raise ValueError("say either closed = true, or open and close times")
+        return self
+
+
+class CalendarSection(Section):
+    """Corrections of one calendar."""
+
+    overrides: tuple[OverrideSection, ...] = Field(default=(), strict=False)
+
+
+class SourceSection(Section):
+    """How to reach one source, and how hard to lean on it."""
+
+    kind: Literal["binance", "binance-usdm"] | None = Field(default=None, description="taken from the name if left out")
+    base_url: str | None = Field(default=None, description="another address, for example a simulated venue")
+    weight: int | None = Field(default=None, ge=0, description="request weight per minute to stay under; 0 = unlimited")
+    concurrency: int | None = Field(default=None, ge=1, le=64, description="requests under way at once")
+    timeout: str = Field(default="20s", description="for one request")
+    attempts: int = Field(default=8, ge=1, le=100, description="tries of one request before it fails")
+    patience: str = Field(default="10m", description="the longest wait a source may ask for before the run gives it up")
+
+    @field_validator("timeout", "patience")
+    @classmethod
+    def _durations(cls, value: str) -> str:
+        return _checked(value, parse_duration)
+
+
+class UniverseSection(Section):
+    """A named list of instruments."""
+
+    symbols: tuple[str, ...] = Field(strict=False)
+
+    @field_validator("symbols")
+    @classmethod
+    def _instruments(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_checked(v, Instrument.parse) for v in value)
+
+
+class BackfillSection(Section):
+    """Defaults of plan, backfill and repair."""
+
+    timeframes: tuple[str, ...] = Field(default=("1m",), strict=False)
+    max_concurrent: int = Field(default=8, ge=1, le=64)
+
+    @field_validator("timeframes")
+    @classmethod
+    def _timeframes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_checked(v, Timeframe.parse) for v in value)
+
+
+class Config(Section):
+    """The whole file."""
+
+    lake: LakeSection = LakeSection()
+    backfill: BackfillSection = BackfillSection()
+    venues: dict[str, VenueSection] = {}
+    calendars: dict[str, CalendarSection] = {}
+    sources: dict[str, SourceSection] = {}
+    universes: dict[str, UniverseSection] = {}
+    features: dict[str, str] = {}
+
+    def venue_calendars(self) -> dict[str, str]:
+        """Calendar per venue, where the file names one."""
+        return {name: v.calendar for name, v in self.venues.items() if v.calendar}
+
+
+def _checked(value: str, parse: Any) -> str:
+    try:
+        parse(value)
+    except GaplessError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+def find(path: str | Path | None = None) -> Path | None:
+    """The file to read: the one given, $GAPLESS_CONFIG, or ./gapless.toml where it exists."""
+    if path is not None:
+        return Path(path)
+    named = os.environ.get("GAPLESS_CONFIG")
+    if named:
+        return Path(named)
+    return Path("gapless.toml") if Path("gapless.toml").exists() else None
+
+
+def load(path: str | Path | None = None) -> Config:
+    """Read the configuration; defaults where there is no file. Raises ConfigError with every problem."""
+    found = find(path)
+    if found is None:
+        return Config()
+    try:
+        data = tomllib.loads(found.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{found} cannot be read: {error.strerror}.", hint="`gapless init` writes one") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{found} is not TOML: {error}.", hint="mind quotes and brackets") from None
+    return parse(data, str(found))
+
+
+def parse(data: dict[str, Any], name: str = "gapless.toml") -> Config:
+    """A configuration from decoded TOML."""
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        problems = [_describe(e) for e in error.errors()]
+        raise ConfigError(
+            f"{name} has {len(problems)} problem{'s' * (len(problems) > 1)}:\n  " + "\n  ".join(problems) + "\n",
+            hint="`gapless init` writes a commented example",
+        ) from None
+
+
+def _describe(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] != "extra_forbidden":
+        return f"{where}: {error['msg'].removeprefix('Value error, ')}"
+    near = difflib.get_close_matches(str(error["loc"][-1]), _keys_beside(error["loc"]), n=1, cutoff=0.5)
+    return f"{where}: unknown key" + (f"; did you mean '{near[0]}'?" if near else "")
+
+
+def _keys_beside(location: tuple[Any, ...]) -> list[str]:
+    """The keys that are known where an unknown one was found."""
+    model: Any = Config
+    for part in location[:-1]:
+        field = getattr(model, "model_fields", {}).get(part)
+        annotation = field.annotation if field else model
+        arguments = getattr(annotation, "__args__", ())
+        model = arguments[-1] if arguments and isinstance(arguments[-1], type) else annotation
+        if arguments and arguments[0] is not str and isinstance(arguments[0], type):
+            model = arguments[0]
+    return list(getattr(model, "model_fields", {}))
+
+
+EXAMPLE = """# gapless.toml: every key is optional, every unknown key is an error.
+
+[lake]
+url = "lake"                  # directory; --lake and $GAPLESS_LAKE come first
+patience = 60.0               # seconds a second writer waits for the first
+
+[backfill]
+timeframes = ["1m"]           # used when --timeframes is not given
+max_concurrent = 8            # requests under way at once
+
+# [sources.binance]           # also: binance-usdm
+# base_url = "http://127.0.0.1:8900"   # for example a simulated venue: gapless sim --port 8900
+# weight = 6000               # request weight a minute to stay under; 0 = unlimited
+# timeout = "20s"
+# attempts = 8
+# patience = "10m"            # the longest ban or Retry-After to sit out
+
+# [universes.majors]
+# symbols = ["BINANCE:BTCUSDT", "BINANCE:ETHUSDT"]
+
+# [venues.MYVENUE]            # for venues gapless does not know
+# calendar = "24/7"           # or an exchange calendar: "XNYS", "CMES", …
+# extended = false            # true: expect bars before and after regular hours too
+
+# [calendars.XNYS]
+# overrides = [{ date = 2025-01-09, closed = true }]
+
+# [features]
+# rsi14 = "rsi(close, 14)"
+# trend = "ema(close, 50) - ema(close, 200)"
+"""

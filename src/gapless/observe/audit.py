@@ -1,0 +1,107 @@
+"""One JSON document a run: what was asked, answered, written, failed, retried, how long it took, how many bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from gapless.events import Event, Fetched, Paused, Retried, TaskDone
+from gapless.protocols import Counts
+from gapless.series import Series
+from gapless.spans import iso, to_datetime
+
+COUNTS = ("read", "written", "unchanged", "corrected", "duplicate", "quarantined")
+
+
+def run_name(verb: str, now: int) -> str:
+    """A name no other run has: when it began, what it is, and four random digits."""
+    return f"{to_datetime(now):%Y%m%dT%H%M%S}-{verb}-{secrets.token_hex(2)}"
+
+
+class Audit:
+    """Adds up one run from its events and its write reports."""
+
+    def __init__(self, run: str, verb: str, started: int) -> None:
+        self.run, self.verb, self.started = run, verb, started
+        self.counts: dict[Series, Counts] = {}
+        self.tally: Counter[str] = Counter()
+        self.per_series: dict[Series, Counter[str]] = {}
+        self.reasons: Counter[str] = Counter()
+        self.retries: Counter[str] = Counter()
+        self.errors: list[dict[str, str]] = []
+
+    def observe(self, event: Event) -> None:
+        """Listen to one event."""
+        match event:
+            case Fetched():
+                self._add(event.series, requests=1, bytes=event.bytes)
+            case Retried():
+                self.tally["retries"] += 1
+                self.retries[event.reason] += 1
+            case Paused():
+                self.tally["paused_seconds"] += round(event.seconds)
+            case TaskDone(error=error) if error:
+                self._add(event.series, failed=1)
+                self.errors.append({"series": str(event.series), "span": str(event.span), "error": error})
+            case _:
+                pass
+
+    def _add(self, series: Series, **counts: int) -> None:
+        self.per_series.setdefault(series, Counter()).update(counts)
+        self.tally.update(counts)
+
+    def wrote(self, counts: Mapping[Series, Counts], reasons: Mapping[str, int]) -> None:
+        """Add a write report."""
+        for series, count in counts.items():
+            self.counts[series] = self.counts.get(series, Counts()) + count
+        self.reasons.update(reasons)
+
+    def totals(self) -> dict[str, int]:
+        """The totals of CONTRACT's JSON shape."""
+        counts = asdict(sum(self.counts.values(), Counts()))
+        return counts | {name: self.tally[name] for name in ("requests", "retries", "failed")}
+
+    def document(self, *, ended: int, outcome: str, gaps: list[dict[str, Any]]) -> dict[str, Any]:
+        """The whole account of the run."""
+        return {
+            "run": self.run,
+            "verb": self.verb,
+            "started": iso(self.started),
+            "ended": iso(ended),
+            "seconds": round((ended - self.started) / 1e6, 3),
+            "outcome": outcome,
+            "totals": self.totals(),
+            "bytes": self.tally["bytes"],
+            "paused_seconds": self.tally["paused_seconds"],
+            "retries_by_reason": dict(self.retries.most_common()),
+            "quarantined_by_reason": dict(self.reasons.most_common()),
+            "series": [self._series(s) for s in sorted(self.counts.keys() | self.per_series.keys())],
+            "errors": self.errors,
+            "gaps": gaps,
+        }
+
+    def _series(self, series: Series) -> dict[str, Any]:
+        names = {"instrument": str(series.instrument), "timeframe": series.timeframe.name}
+        extra = self.per_series.get(series, Counter())
+        return (
+            names | asdict(self.counts.get(series, Counts())) | {n: extra[n] for n in ("requests", "failed", "bytes")}
+        )
+
+
+def save(document: Mapping[str, Any], directory: Path) -> Path:
+    """Write the document under its run's name, whole or not at all."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{document['run']}.json"
+    temporary = path.with_suffix(".partial")
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(document, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    return path

@@ -1,0 +1,162 @@
+"""Progress to stderr: live bars on a terminal, a plain line every few seconds elsewhere. Never to stdout."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any, Protocol, TextIO
+
+from gapless.events import Event, Fetched, Paused, Retried, RunEnded, RunStarted, TaskDone
+from gapless.series import Series
+
+_EVERY = 2.0  # seconds between plain lines
+_SHOWN = 12  # series with a line of their own on a terminal
+
+
+class Progress(Protocol):
+    """An observer with a beginning and an end."""
+
+    def __enter__(self) -> Progress: ...
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None: ...
+
+    def observe(self, event: Event) -> None: ...
+
+
+class Silent:
+    """Says nothing."""
+
+    def __enter__(self) -> Silent:
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        return None
+
+    def observe(self, event: Event) -> None:
+        """Not even that."""
+
+
+class Plain:
+    """A line at the start, every two seconds, at every pause and failure, and at the end."""
+
+    def __init__(self, out: TextIO) -> None:
+        self.out = out
+        self.bars = self.total = self.retries = self.tasks = self.done = 0
+        self.start = self.last = time.monotonic()
+
+    def __enter__(self) -> Plain:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def observe(self, event: Event) -> None:
+        """Listen to one event."""
+        match event:
+            case RunStarted():
+                self.total, self.tasks = event.bars, event.tasks
+                self._say(f"{event.verb}: {event.tasks} tasks, {event.bars:,} bars to ask for")
+            case Fetched():
+                self.bars += event.rows
+                if time.monotonic() - self.last >= _EVERY:
+                    self._say(self._state())
+            case Retried():
+                self.retries += 1
+            case Paused() if event.seconds >= 1:
+                self._say(f"{event.source} asks to wait {event.seconds:.0f} s: {event.reason}")
+            case TaskDone():
+                self.done += 1
+                if event.error:
+                    self._say(f"{event.series} failed: {event.error}")
+            case RunEnded():
+                self._say(f"{event.outcome}: {self._state()}")
+            case _:
+                pass
+
+    def _state(self) -> str:
+        seconds = max(time.monotonic() - self.start, 1e-9)
+        rate = self.bars / seconds
+        left = f", {max(0, self.total - self.bars) / rate:.0f} s left" if rate and self.total > self.bars else ""
+        share = f"{min(100, 100 * self.bars // self.total)} % of " if self.total else ""
+        return f"{share}{max(self.total, self.bars):,} bars, {rate:,.0f} bars/s, {self.retries} retries{left}"
+
+    def _say(self, text: str) -> None:
+        self.last = time.monotonic()
+        print(text, file=self.out, flush=True)
+
+
+class Terminal:
+    """Live bars: one in total, and one for each series at work; rate, time left and retries."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        self.rich = RichProgress(
+            TextColumn("[progress.description]{task.description}", justify="left"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(compact=True),
+            console=Console(stderr=True),
+            transient=True,
+            refresh_per_second=8,
+        )
+        self.total: Any = None
+        self.rows: dict[Series, Any] = {}
+        self.retries = self.bars = 0
+        self.start = time.monotonic()
+
+    def __enter__(self) -> Terminal:
+        self.rich.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.rich.stop()
+
+    def observe(self, event: Event) -> None:
+        """Listen to one event."""
+        match event:
+            case RunStarted():
+                self.total = self.rich.add_task(f"[bold]{event.verb}", total=max(event.bars, 1), note="")
+            case Fetched():
+                self._fetched(event)
+            case Retried():
+                self.retries += 1
+            case Paused() if event.seconds >= 1:
+                self.rich.console.print(f"[yellow]{event.source} asks to wait {event.seconds:.0f} s: {event.reason}")
+            case TaskDone():
+                self._done(event)
+            case _:
+                pass
+
+    def _fetched(self, event: Fetched) -> None:
+        if event.series not in self.rows and len(self.rows) < _SHOWN:
+            self.rows[event.series] = self.rich.add_task(f"  {event.series}", total=None, note="")
+        if event.series in self.rows:
+            self.rich.update(self.rows[event.series], advance=event.rows)
+        self.bars += event.rows
+        rate = self.bars / max(time.monotonic() - self.start, 1e-9)
+        if self.total is not None:
+            self.rich.update(self.total, advance=event.rows, note=f"{rate:,.0f} bars/s · {self.retries} retries")
+
+    def _done(self, event: TaskDone) -> None:
+        row = self.rows.pop(event.series, None)
+        if row is not None:
+            self.rich.remove_task(row)
+        if event.error:
+            self.rich.console.print(f"[red]{event.series} failed:[/] {event.error}")
+
+
+def progress(*, quiet: bool = False, out: TextIO | None = None) -> Progress:
+    """The progress that suits where stderr goes."""
+    out = out or sys.stderr
+    if quiet:
+        return Silent()
+    return Terminal() if out.isatty() else Plain(out)
