@@ -31,6 +31,7 @@ STORED: dict[str, pl.DataType] = {**SCHEMA, "source": pl.String(), "known_at": T
 TRACES: dict[str, pl.DataType] = {"row": pl.Int64(), "raw": pl.String()}
 
 REASONS = {
+    "bad_symbol": "the symbol is missing or has characters that no symbol has",
     "no_time": "the time is missing or cannot be read",
     "time_out_of_range": "the time lies before 1900 or in the future",
     "off_grid": "the time is not the open of a bar of this timeframe",
@@ -98,6 +99,7 @@ def _reason(timeframe: Timeframe, now: int) -> pl.Expr:
     volume = pl.col("volume")
     top, bottom = pl.max_horizontal("open", "close", "low"), pl.min_horizontal("open", "close")
     rules = {
+        "bad_symbol": pl.col("instrument").is_null(),
         "no_time": ts.is_null(),
         "time_out_of_range": (ts < EARLIEST) | (ts > now),
         "off_grid": (ts - timeframe.offset) % timeframe.micros != 0,

@@ -181,14 +181,19 @@ class Counts:
 
 @dataclass(frozen=True)
 class WriteReport:
-    """How a write went: per series, and in total."""
+    """How a write went: per series, and in total.
+
+    ``nameless``: rows whose symbol could not be read. ``held``: the valid bars of this write, stored before or not.
+    """
 
     series: Mapping[Series, Counts]
     reasons: Mapping[str, int] = field(default_factory=dict)  # quarantined rows by reason
+    nameless: Counts = field(default_factory=Counts)
+    held: Mapping[Series, SpanSet] = field(default_factory=dict)
 
     @property
     def total(self) -> Counts:
-        return sum(self.series.values(), Counts())
+        return sum(self.series.values(), self.nameless)
 
 
 class Store(Protocol):

@@ -10,7 +10,7 @@ import polars as pl
 from gapless.bars import EXTRAS, STORED, VALUES, Checked
 from gapless.protocols import Counts, WriteReport
 from gapless.series import Instrument, Series
-from gapless.spans import Micros, Timeframe
+from gapless.spans import Micros, SpanSet, Timeframe
 from gapless.stores.tail import groups
 
 
@@ -93,4 +93,9 @@ def report(
             read=rows, written=kept - unchanged - corrected, unchanged=unchanged, corrected=corrected,
             duplicate=rows - kept - refused, quarantined=refused,
         )  # fmt: skip
-    return WriteReport(found, reasons)
+    nameless = bad.get(None, 0)  # type: ignore[call-overload]
+    held = {
+        Series(Instrument.parse(name), timeframe): SpanSet.from_bars(ts, timeframe)
+        for name, ts in groups(checked.clean)
+    }
+    return WriteReport(found, reasons, Counts(read=nameless, quarantined=nameless), held)
