@@ -1,0 +1,68 @@
+"""Every option of the simulated venue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import polars as pl
+
+from gapless.errors import UsageError
+from gapless.series import Instrument
+from gapless.sim.faults import parse_faults
+from gapless.spans import MINUTE, Span, SpanSet, Timeframe, parse_time
+
+Reader = Callable[[Instrument, Timeframe, Span], pl.DataFrame]
+
+
+@dataclass(frozen=True)
+class SimConfig:
+    """How the venue is to be. Times are ISO-8601 text or µs since the epoch.
+
+    The market: ``seed``, ``symbols`` (how many, or which), ``start`` and ``end`` of listings, ``silence`` ("flat" or
+    "omit"), and how often interruptions come; ``outages`` and ``halts`` (by symbol) replace the random ones on both
+    APIs. ``reader`` replays bars instead (give ``symbols`` by name).
+    The clock: ``now`` (None: the host's) and ``speed``. Faults: see ``parse_faults``.
+    Limits: ``weight_limit`` None takes the venue's own, 0 counts nothing; ``window``, ``ban`` and ``hold`` (how long a
+    ``timeout`` fault holds a request) are real seconds.
+
+    >>> SimConfig(faults="rest:0.1")
+    Traceback (most recent call last):
+    ...
+    gapless.errors.UnknownName: unknown fault 'rest'. Hint: did you mean 'reset'? Known: ban, 429, 5xx, timeout, reset, truncate, late, short, empty, duplicate, disorder, micros, skew
+    """
+
+    seed: int = 7
+    symbols: int | tuple[str, ...] = 20
+    start: str | int = "2020-01-01"
+    end: str | int = "2049-12-01"
+    silence: str = "flat"
+    outages_per_month: float = 0.35
+    halts_per_month: float = 0.08
+    listed_late: float = 0.1
+    delisted: float = 0.06
+    outages: SpanSet | None = None
+    halts: dict[str, SpanSet] | None = None
+    reader: Reader | None = None
+    now: str | int | None = None
+    speed: float = 1.0
+    faults: str = ""
+    late_window: int = 5 * MINUTE
+    weight_limit: int | None = None
+    window: float = 60.0
+    patience: int = 10
+    ban: float = 120.0
+    hold: float = 3.0
+
+    def __post_init__(self) -> None:
+        parse_faults(self.faults)
+        if self.reader is not None and isinstance(self.symbols, int):
+            raise UsageError("a replay needs the names of its symbols.", hint="symbols=('BTCUSDT', …)")
+        for name in ("window", "ban", "hold"):
+            if getattr(self, name) <= 0:
+                raise UsageError(f"{name} must be more than 0 seconds.", hint=f"leave {name} out for the usual value")
+
+    @property
+    def starts_at(self) -> int | None:
+        """Where the venue's clock starts, µs; None for the host's."""
+        return None if self.now is None else parse_time(self.now)

@@ -1,0 +1,159 @@
+"""The venue on a socket: aiohttp in front of ``Exchange``, and the paths under ``/sim/`` through which tests look in.
+
+A websocket feed is one more handler here over the same ``Exchange``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+from functools import partial
+
+from aiohttp import web
+
+from gapless.errors import GaplessError, UsageError
+from gapless.series import Instrument
+from gapless.sim.chance import draw
+from gapless.sim.exchange import Exchange, Handled
+from gapless.sim.refusals import Reply
+from gapless.sim.rules import APIS, Api
+from gapless.spans import Timeframe, iso, parse_duration, parse_time
+
+ENDPOINTS = ("ping", "time", "exchangeInfo", "klines")
+
+
+def application(exchange: Exchange) -> web.Application:
+    """Both APIs and the paths under ``/sim/``."""
+    app = web.Application()
+    for api in APIS:
+        for endpoint in ENDPOINTS:
+            app.router.add_get(f"{api.prefix}/{endpoint}", partial(_vendor, exchange, api, endpoint))
+    for name, look in _LOOKS.items():
+        app.router.add_get(f"/sim/{name}", partial(_look, exchange, look))
+    app.router.add_post("/sim/clock", partial(_look, exchange, _advance))
+    return app
+
+
+async def _vendor(exchange: Exchange, api: Api, endpoint: str, request: web.Request) -> web.StreamResponse:
+    handled = exchange.handle(api, endpoint, request.query, request.remote or "")
+    if handled.fault == "timeout":
+        return await _hold(exchange.config.hold, request)
+    if handled.fault == "reset":
+        return await _reset(handled, request)
+    if handled.fault == "truncate":
+        return _response(handled.reply, _cut(handled, exchange.config.seed))
+    return _response(handled.reply, handled.reply.body)
+
+
+def _response(reply: Reply, body: bytes) -> web.Response:
+    headers = {"Content-Type": reply.content_type, **reply.headers}
+    return web.Response(status=reply.status, body=body, headers=headers)
+
+
+def _cut(handled: Handled, seed: int) -> bytes:
+    """A body that stops inside the JSON, with a Content-Length that agrees."""
+    body = handled.reply.body
+    return body[: 1 + int(draw(seed, "cut", handled.number) * (len(body) - 1))]
+
+
+async def _hold(seconds: float, request: web.Request) -> web.StreamResponse:
+    """No answer for a while, then the connection goes away without one."""
+    await asyncio.sleep(seconds)
+    _abort(request)
+    return web.Response()
+
+
+async def _reset(handled: Handled, request: web.Request) -> web.StreamResponse:
+    """Half the body, then a TCP reset."""
+    body = handled.reply.body
+    response = web.StreamResponse(status=200, headers={"Content-Type": handled.reply.content_type})
+    response.content_length = len(body)
+    await response.prepare(request)
+    await response.write(body[: len(body) // 2])
+    _abort(request)
+    return response
+
+
+def _abort(request: web.Request) -> None:
+    transport = request.transport
+    if transport is None:
+        return
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
+# ---------------------------------------------------------------- looking in
+
+
+Look = Callable[[Exchange, web.Request], object]
+
+
+async def _look(exchange: Exchange, look: Look, request: web.Request) -> web.Response:
+    try:
+        return web.json_response(look(exchange, request))
+    except GaplessError as error:
+        body = {"error": {"type": type(error).__name__, "message": error.message, "hint": error.hint}}
+        return web.json_response(body, status=400)
+
+
+def _need(request: web.Request, name: str) -> str:
+    if name not in request.query:
+        raise UsageError(f"the parameter '{name}' is missing.", hint=f"add {name}=… to the query")
+    return request.query[name]
+
+
+def _truth(exchange: Exchange, request: web.Request) -> object:
+    instrument = Instrument.parse(_need(request, "instrument"))
+    timeframe = Timeframe.parse(request.query.get("timeframe", "1m"))
+    start, end = parse_time(_need(request, "start")), parse_time(_need(request, "end"))
+    return exchange.truth(instrument, timeframe, start, end)
+
+
+def _listings(exchange: Exchange, request: web.Request) -> object:
+    return [
+        {"instrument": f"{venue}:{s}", "listed_at": iso(truth.listed(s).start), "delisted_at": iso(truth.listed(s).end)}
+        for venue, truth in exchange.truths.items()
+        for s in truth.symbols
+    ]
+
+
+def _interruptions(exchange: Exchange, request: web.Request) -> object:
+    """Outages of each venue and halts of each symbol."""
+    return {
+        venue: {
+            "outages": _spans(truth.outages),
+            "halts": {s: spans for s in truth.symbols if (spans := _spans(truth.halts(s)))},
+        }
+        for venue, truth in exchange.truths.items()
+    }
+
+
+def _advance(exchange: Exchange, request: web.Request) -> object:
+    exchange.clock.advance(parse_duration(_need(request, "advance")))
+    return _now(exchange, request)
+
+
+def _now(exchange: Exchange, request: web.Request) -> object:
+    now = exchange.clock()
+    return {"now": iso(now), "ts": now, "speed": exchange.clock.speed}
+
+
+def _spans(spans: object) -> list[list[str]]:
+    return [[iso(s.start), iso(s.end)] for s in spans]  # type: ignore[attr-defined]
+
+
+_LOOKS: dict[str, Look] = {
+    "truth": _truth,
+    "listings": _listings,
+    "interruptions": _interruptions,
+    "faults": lambda exchange, request: dict(exchange.faults.injected),
+    "requests": lambda exchange, request: {
+        "total": exchange.requests.total(),
+        "by_answer": dict(exchange.requests),
+    },
+    "clock": _now,
+}
