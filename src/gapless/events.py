@@ -51,6 +51,14 @@ class Paused:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockSkewed:
+    """The source's clock is ``seconds`` ahead of this machine's (behind, when negative)."""
+
+    source: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class RowsWritten:
     """Rows are durable."""
 
@@ -89,7 +97,7 @@ class RunEnded:
     seconds: float
 
 
-Event = RunStarted | Fetched | Retried | Paused | RowsWritten | TaskDone | FeaturesBuilt | RunEnded
+Event = RunStarted | Fetched | Retried | Paused | ClockSkewed | RowsWritten | TaskDone | FeaturesBuilt | RunEnded
 Observer = Callable[[Event], None]
 
 

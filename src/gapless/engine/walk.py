@@ -1,0 +1,232 @@
+"""One task, page by page. See ``backfill`` for the whole; this is its step 2.
+
+The rule of proof: an answer is the whole truth from where it was asked to the close of its last bar (``Page.covered``),
+and says nothing of what follows. So a page that comes short is no proof, and neither is an empty one.
+
+1. Ask from the last bar that is known (overlap of one) to one bar beyond the end of the task.
+2. The overlapping bar must come again, or the answer is not used. If it came with other values, the later answer wins.
+3. Bars absent between bars are asked for once more, cut differently: absent twice is answered, found is kept, and what
+   could not be confirmed stays unanswered.
+4. An answer with nothing new is asked again, now reaching as far as the source has bars: the first later bar proves
+   that those before it do not exist. When nothing later exists, several agreeing answers are believed only of an
+   instrument that the source lists as no longer traded.
+5. The last bar of an answer is kept only when a later bar was seen, or our own clock too says that it is final.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from gapless.bars import VALUES
+from gapless.engine.fetch import PacedHttp
+from gapless.engine.venue import Venue
+from gapless.errors import Faulty
+from gapless.events import Fetched
+from gapless.protocols import Answer, Page
+from gapless.series import Series
+from gapless.spans import Micros, Span, SpanSet, iso
+
+AGREEING = 4  # answers without anything new before the walk concludes
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Rows to store and the ledger lines that speak for them. ``revises``: a row was kept before with other values."""
+
+    series: Series
+    frame: pl.DataFrame
+    answers: tuple[Answer, ...]
+    revises: bool = False
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the walk cost, and what it met."""
+
+    requests: int = 0
+    retries: int = 0
+    bytes: int = 0
+    pages: int = 0
+    differences: int = 0
+    doubted: list[Span] = field(default_factory=list)
+
+
+class Walk:
+    """Fetches ``span`` of ``series`` and hands over what it may keep, through ``keep``."""
+
+    def __init__(
+        self,
+        series: Series,
+        span: Span,
+        http: PacedHttp,
+        venue: Venue,
+        run: str,
+        keep: Callable[[Kept], Awaitable[None]],
+    ) -> None:
+        self.series, self.span, self.http, self.venue, self.run_id, self.keep = series, span, http, venue, run, keep
+        self.cursor, self.end = span.start, span.end  # everything before the cursor is settled
+        self.tally = Tally()
+        self._timeframe, self._size = series.timeframe, series.timeframe.micros
+        self._last: tuple[object, ...] | None = None  # the row before the cursor, when the last answer held it
+        self._fruitless = 0
+        self._attempts = 0  # at this place
+
+    async def run(self) -> None:
+        """Walk to the end. Raises SourceError where it cannot go on; what was kept before stays kept."""
+        await self.venue.synced()
+        self.end = min(self.span.end, self.venue.final_until(self._timeframe))
+        while self.cursor < self.end:
+            asked = self._next()
+            page = await self._ask(asked)
+            fresh = self._fresh(page)
+            if fresh is None:
+                await self._nothing_new()
+            elif not await self._take(fresh, page, asked):
+                return
+        if self.tally.doubted:
+            raise Faulty(
+                f"{self.http.source.name} did not say twice whether it has {self.series} "
+                f"{', '.join(map(str, self.tally.doubted[:3]))}.",
+                hint="gapless repair asks again",
+            )
+
+    def failed(self, error: str) -> Answer:
+        """The ledger line for what this walk leaves undone."""
+        asked = Span(self.cursor, max(self.cursor, self.end))
+        return self._answer(asked, None, 0, "", error)
+
+    # ---- steps 1 and 2
+
+    def _next(self) -> Span:
+        start = self.cursor if self._last is None else self.cursor - self._size
+        end = self.end + self._size
+        return Span(start, end if not self._fruitless else max(end, self.venue.now() + self._size))
+
+    async def _ask(self, span: Span) -> Page:
+        began = time.perf_counter()
+        page, attempts = await self.http.page(self.series, span)
+        self._attempts += attempts
+        self.tally.requests += attempts
+        self.tally.retries += attempts - 1
+        self.tally.bytes += page.bytes
+        self.tally.pages += 1
+        seconds = time.perf_counter() - began
+        self.http.observer(Fetched(self.series, self.http.source.name, span, page.frame.height, page.bytes, seconds))
+        return page
+
+    def _fresh(self, page: Page) -> pl.DataFrame | None:
+        """The unknown rows, and the overlapping row when it changed. None: the answer brings nothing, or contradicts."""
+        frame = page.frame
+        if page.covered.end <= self.cursor:
+            return None
+        if self._last is None:
+            return frame
+        if not frame.height or _opens(frame)[0] != self.cursor - self._size:
+            return None
+        if frame.row(0) == self._last:
+            return frame.slice(1)
+        self.tally.differences += 1
+        return frame
+
+    # ---- steps 3 and 5
+
+    async def _take(self, frame: pl.DataFrame, page: Page, asked: Span) -> bool:
+        """Keep what of the answer may be kept; False when that is nothing, because its only bar may still change."""
+        opens, until = _opens(frame), min(page.covered.end, self.end)
+        if len(opens) and opens[-1] < self.end and not self.venue.final_here(int(opens[-1]), self._timeframe):
+            until = self._timeframe.floor(int(opens[-1]))
+        if until <= self.cursor:
+            return False
+        span, revises = Span(self.cursor, until), bool(len(opens)) and int(opens[0]) < self.cursor
+        rows, doubted = await self._confirmed(frame.filter(pl.Series(opens < until)), span)
+        await self._hand_over(rows, span, doubted, asked, revises)
+        adjacent = rows.height and _opens(rows)[-1] == until - self._size
+        self._last = rows.row(-1) if adjacent else None
+        self.cursor, self._fruitless, self._attempts = until, 0, 0
+        return True
+
+    async def _confirmed(self, rows: pl.DataFrame, span: Span) -> tuple[pl.DataFrame, SpanSet]:
+        """Ask again for the bars absent from ``rows``; all rows then known, and what stays in doubt."""
+        doubted = SpanSet.of(span) - self._present(rows)
+        if not doubted or not getattr(self.http.source, "dense", True):
+            return rows, SpanSet.of()
+        for attempt in range(1, AGREEING + 1):
+            hull = doubted.hull or span
+            page = await self._ask(Span(hull.start - self._size, hull.end + 2 * self._size))
+            found = page.frame.filter(pl.Series(doubted.mask(_opens(page.frame))))
+            rows = pl.concat([rows, found]).sort("ts") if found.height else rows
+            doubted = doubted - SpanSet.of(page.covered) - self._present(rows)
+            if not doubted:
+                break
+            await self.http.rest(attempt)
+        return rows, doubted
+
+    async def _hand_over(self, rows: pl.DataFrame, span: Span, doubted: SpanSet, asked: Span, revises: bool) -> None:
+        known = SpanSet.of(span) - doubted
+        opens, digest = _opens(rows), digest_of(rows)
+        answers = [
+            self._answer(asked, part, int(((opens >= part.start) & (opens < part.end)).sum()), digest) for part in known
+        ]
+        answers += [self._answer(part, None, 0, "", "absent from one answer, not confirmed") for part in doubted]
+        self.tally.doubted += list(doubted)
+        await self.keep(Kept(self.series, rows, tuple(answers), revises))
+
+    # ---- step 4
+
+    async def _nothing_new(self) -> None:
+        self._fruitless += 1
+        if self._fruitless < AGREEING:
+            if self._fruitless > 1:
+                await self.http.rest(self._fruitless)
+            return
+        if not await self.venue.ended(self.series.instrument):
+            raise Faulty(
+                f"{self.http.source.name} answered nothing for {self.series} from {iso(self.cursor)}, "
+                f"{self._fruitless} times.",
+                hint="gapless repair asks again; if the instrument is gone, gapless instruments sync says so",
+            )
+        rest = Span(self.cursor, self.end)
+        await self.keep(Kept(self.series, pl.DataFrame(), (self._answer(rest, rest, 0, ""),)))
+        self.cursor = self.end
+
+    # ---- small things
+
+    def _present(self, rows: pl.DataFrame) -> SpanSet:
+        opens = _opens(rows)
+        offset = self._timeframe.offset
+        floor = np.unique((opens - offset) // self._size * self._size + offset)
+        return SpanSet.from_bars(floor, self._timeframe)
+
+    def _answer(self, asked: Span, answered: Span | None, rows: int, digest: str, error: str = "") -> Answer:
+        return Answer(
+            source=self.http.source.name,
+            series=self.series,
+            asked=asked,
+            answered=answered,
+            rows=rows,
+            status="ok" if answered is not None else "failed",
+            attempts=max(1, self._attempts),
+            error=error,
+            digest=digest,
+            run=self.run_id,
+            known_at=self.http.clock(),
+        )
+
+
+def _opens(frame: pl.DataFrame) -> Micros:
+    """Open times, µs."""
+    return frame.get_column("ts").to_physical().to_numpy().astype(np.int64, copy=False)
+
+
+def digest_of(rows: pl.DataFrame) -> str:
+    """A short fingerprint of the values, the same on every machine."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name in ("ts", *VALUES):
+        digest.update(rows.get_column(name).to_physical().to_numpy().tobytes())
+    return digest.hexdigest()
