@@ -1,7 +1,7 @@
 """Blocks: the bars of one instrument and timeframe that open on one UTC day, as plain arrays.
 
-A block is what a market makes and what the wire prints. Its numbers are float64 that came from whole ticks and steps, so
-that the decimal text of a value and the value itself name the same float64.
+A block is what a market makes and what the wire prints. Its numbers are float64 that came from whole ticks and steps,
+so that the decimal text of a value and the value itself name the same float64.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import numpy.typing as npt
 import polars as pl
 
 from gapless import bars
+from gapless.protocols import Listing
 from gapless.series import Instrument
-from gapless.spans import DAY, WEEK, Micros, Span, Timeframe
+from gapless.spans import DAY, WEEK, Micros, Span, SpanSet, Timeframe
 
 Floats = npt.NDArray[np.float64]
 Number = TypeVar("Number", np.float64, np.int64)
@@ -82,9 +83,26 @@ class Truth(Protocol):
 
     venue: str
     symbols: tuple[str, ...]
+    outages: SpanSet
+
+    def truth(self, symbol: str | Instrument, timeframe: str | Timeframe, span: Span) -> pl.DataFrame:
+        """Final bars that open inside ``span``, in the bar schema."""
+        ...
+
+    def listings(self) -> list[Listing]:
+        """Every symbol with its listing and, where it was taken off, its delisting."""
+        ...
+
+    def halts(self, symbol: str) -> SpanSet:
+        """When this symbol alone stood still."""
+        ...
 
     def listed(self, symbol: str) -> Span:
         """From listing to delisting."""
+        ...
+
+    def listed_at(self, symbol: str | Instrument) -> int:
+        """When trading began, µs."""
         ...
 
     def scale(self, symbol: str) -> Scale: ...

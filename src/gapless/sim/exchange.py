@@ -176,7 +176,7 @@ class Exchange:
         truth = self.truths[api.venue]
         if now >= truth.listed(symbol).end:
             return "BREAK" if api.spot else "SETTLING"
-        halted = isinstance(truth, Market) and truth.halts(symbol).contains(now)
+        halted = truth.halts(symbol).contains(now)
         return "BREAK" if halted and api.spot else "TRADING"
 
 

@@ -79,7 +79,8 @@ def banned(until_ms: int, retry_after: int) -> Reply:
 
 
 def _page(title: str) -> bytes:
-    return f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{title}</h1></center>\r\n</body>\r\n</html>\r\n".encode()
+    head = f"<html>\r\n<head><title>{title}</title></head>\r\n"
+    return f"{head}<body>\r\n<center><h1>{title}</h1></center>\r\n</body>\r\n</html>\r\n".encode()
 
 
 def unwell(which: int) -> Reply:

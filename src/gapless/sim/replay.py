@@ -44,9 +44,13 @@ class Replay:
         """Every symbol, listed with its first bar."""
         return [Listing(Instrument(self.venue, s), listed_at=self.listed(s).start) for s in self.symbols]
 
-    def listed_at(self, symbol: str) -> int:
+    def listed_at(self, symbol: str | Instrument) -> int:
         """The open of the first bar, µs."""
-        return self.listed(symbol).start
+        return self.listed(str(symbol).removeprefix(self.venue + ":")).start
+
+    def halts(self, symbol: str) -> SpanSet:
+        """None: what is absent from the bars is not explained here."""
+        return SpanSet.of()
 
     def scale(self, symbol: str) -> Scale:
         """Decimals are not known of replayed bars: eight of each."""

@@ -6,10 +6,11 @@ import asyncio
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 
@@ -90,7 +91,7 @@ def running(config: SimConfig) -> Iterator[Running]:
         thread.join()
 
 
-def _in_thread(main: Callable[[], object], started: Future[object]) -> None:
+def _in_thread(main: Callable[[], Coroutine[None, None, None]], started: Future[Any]) -> None:
     try:
         asyncio.run(main())
     except BaseException as error:  # the boundary of the thread: hand the cause to whoever waits
@@ -106,7 +107,7 @@ async def _serve(
     await runner.setup()
     try:
         await _bind(runner, host, port)
-        on_ready("http://{}:{}".format(host, runner.addresses[0][1]))
+        on_ready(f"http://{host}:{runner.addresses[0][1]}")
         await stop.wait()
     finally:
         await runner.cleanup()

@@ -19,7 +19,7 @@ from gapless.sim.chance import draw
 from gapless.sim.exchange import Exchange, Handled
 from gapless.sim.refusals import Reply
 from gapless.sim.rules import APIS, Api
-from gapless.spans import Timeframe, iso, parse_duration, parse_time
+from gapless.spans import SpanSet, Timeframe, iso, parse_duration, parse_time
 
 ENDPOINTS = ("ping", "time", "exchangeInfo", "klines")
 
@@ -142,8 +142,8 @@ def _now(exchange: Exchange, request: web.Request) -> object:
     return {"now": iso(now), "ts": now, "speed": exchange.clock.speed}
 
 
-def _spans(spans: object) -> list[list[str]]:
-    return [[iso(s.start), iso(s.end)] for s in spans]  # type: ignore[attr-defined]
+def _spans(spans: SpanSet) -> list[list[str]]:
+    return [[iso(s.start), iso(s.end)] for s in spans]
 
 
 _LOOKS: dict[str, Look] = {

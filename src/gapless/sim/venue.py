@@ -14,7 +14,19 @@ from functools import lru_cache
 import numpy as np
 
 from gapless.sim.blocks import (
-    CLOSE, EMPTY, HIGH, LOW, OPEN, TRADES, VOLUME, Block, Truth, days, fold, join, truth_block,
+    CLOSE,
+    EMPTY,
+    HIGH,
+    LOW,
+    OPEN,
+    TRADES,
+    VOLUME,
+    Block,
+    Truth,
+    days,
+    fold,
+    join,
+    truth_block,
 )  # fmt: skip
 from gapless.sim.rules import Api
 from gapless.sim.wire import Printed, print_rows
@@ -47,10 +59,6 @@ class Venue:
         pieces = self._forward(ask, reach, now) if ask.start is not None else self._backward(ask, reach, now)
         return b"".join(pieces)
 
-    def more(self, ask: Ask, now: int) -> bool:
-        """Is there at least one bar in what was asked?"""
-        return bool(self.page(Ask(ask.symbol, ask.timeframe, ask.start, ask.end, 1), now))
-
     def forming(self, symbol: str, timeframe: Timeframe, now: int) -> Block:
         """The bar that holds ``now``, as far as it has come; empty when nothing trades."""
         minute = _1M.floor(now)
@@ -62,17 +70,16 @@ class Venue:
         """Where final bars of the answer may open."""
         listed, size = self.truth.listed(ask.symbol), ask.timeframe
         last = size.floor(now)  # bars that open before this are final
-        low = max(size.floor(listed.start), listed.start if ask.start is None else ask.start)
-        low = size.floor(listed.start) if ask.start is None else max(size.floor(listed.start), ask.start)
+        low = max(size.floor(listed.start), ask.start or 0)
         high = min(last, listed.end if ask.end is None else ask.end + 1)
         return Span(low, max(low, high))
 
     def _forward(self, ask: Ask, reach: Span, now: int) -> Iterator[bytes]:
         left = ask.limit
         for printed, first, last in self._days(ask, reach, days(reach, ask.timeframe)):
-            last = min(last, first + left)
-            yield printed.rows(first, last)
-            left -= last - first
+            count = min(left, last - first)
+            yield printed.rows(first, first + count)
+            left -= count
             if not left:
                 return
         yield self._forming_rows(ask, now)
@@ -83,9 +90,9 @@ class Venue:
         for printed, first, last in self._days(ask, reach, reversed(days(reach, ask.timeframe))):
             if not left:
                 break
-            first = max(first, last - left)
-            pieces.append(printed.rows(first, last))
-            left -= last - first
+            count = min(left, last - first)
+            pieces.append(printed.rows(last - count, last))
+            left -= count
         return pieces[::-1]
 
     def _days(self, ask: Ask, reach: Span, wanted: Iterator[int] | range) -> Iterator[tuple[Printed, int, int]]:

@@ -1,7 +1,7 @@
 """Binance's kline rows, printed from blocks: twelve fields, decimals as text, times in milliseconds.
 
-A backfill asks for every page once, so printing is as hot as serving. A day is printed as one matrix of characters
-(one row a bar, numbers right-aligned), and the leading zeros are then masked away: about 1 µs a bar.
+A backfill asks for every page once, so printing is as hot as serving. A day is printed as one matrix of characters, one
+row a bar, numbers right-aligned; the leading zeros are then masked away. That costs under 1 µs a bar.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from gapless.spans import Micros, Timeframe
 
 Chars = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
+PADDED = 8  # decimals of every value on the spot API
 _POWERS = 10 ** np.arange(19, dtype=np.int64)
 _FOUR = np.frombuffer("".join(f"{i:04d}" for i in range(10_000)).encode(), np.uint8).view(np.uint32)
-_COMMA, _QUOTED = b",", b'","'
-# The order of the wire; None marks the close time, which stands between volume and turnover.
-_ORDER = (OPEN, HIGH, LOW, CLOSE, VOLUME, None, QUOTE, TRADES, TAKER, TAKER_QUOTE)
+_ZERO, _DOT = 48, 46
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +37,20 @@ class Printed:
 
 
 def print_rows(block: Block, timeframe: Timeframe, *, pad: bool) -> Printed:
-    """The rows of a block. ``pad``: eight decimals throughout (spot), else as many as the tick and step have (USD-M)."""
+    """The rows of a block. ``pad``: eight decimals throughout (spot), else those of the tick and step (USD-M)."""
     if not len(block):
         return Printed(block.ts, b"", [0])
     if block.scale is None:
         return _join(block.ts, _plain_rows(block, timeframe))
-    chars, keep = _matrix(block, timeframe, pad)
-    edges = np.concatenate(([0], np.cumsum(keep.sum(axis=1))))
+    fields = _fields(block, timeframe, pad)
+    chars, length = _matrix(fields, len(block))
+    keep = np.ones(chars.shape, np.bool_)
+    at = 0
+    for field in fields:
+        if isinstance(field, _Number):
+            _drop_zeros(keep[:, at : at + field.width], field)
+        at += field.width if isinstance(field, _Number) else len(field)
+    edges = np.concatenate(([0], np.cumsum(length)))
     return Printed(block.ts, chars[keep].tobytes(), edges.tolist())
 
 
@@ -57,79 +63,91 @@ def split(page: bytes) -> list[bytes]:
     return [row + b"]" for row in page.split(b"],")[:-1]]
 
 
-def close_time(open_ms: int, timeframe: Timeframe) -> int:
-    """The last millisecond of the bar that opens at ``open_ms``."""
-    return open_ms + timeframe.micros // 1000 - 1
+@dataclass(frozen=True, slots=True)
+class _Number:
+    """A column of decimals: ``values / 10**decimals``, then ``zeros`` more zeros.
+
+    ``length``: digits of each value; ``digits``: of the longest; ``width``: its characters in the matrix.
+    """
+
+    values: Ints
+    decimals: int
+    length: Ints
+    digits: int
+    width: int
 
 
-def _matrix(block: Block, timeframe: Timeframe, pad: bool) -> tuple[Chars, npt.NDArray[np.bool_]]:
-    """All characters of all rows, and which of them stand in the text."""
+def _fields(block: Block, timeframe: Timeframe, pad: bool) -> list[_Number | bytes]:
+    """A row from left to right: literal text and numbers."""
     assert block.scale is not None
     units, digits = block.to_units(), block.scale.digits
     opened = block.ts // 1000
-    parts = [_literal(b"["), _number(opened, 0, 0), _literal(b',"')]
-    for column in _ORDER:
-        if column is None:
-            parts += [_literal(b'",'), _number(close_time(opened, timeframe), 0, 0), _literal(b',"')]
-        elif column == TRADES:
-            parts += [_literal(b'",'), _number(units[column], 0, 0), _literal(b',"')]
-        else:
-            wide = 8 - digits[column] if pad else 0
-            parts += [_number(units[column], digits[column], wide), _literal(_between(column))]
-    n = len(block)
-    chars = np.concatenate([np.broadcast_to(c, (n, c.shape[1])) for c, _ in parts], axis=1)
-    keep = np.concatenate([np.broadcast_to(k, (n, k.shape[1])) for _, k in parts], axis=1)
-    return chars, keep
+
+    def number(column: int) -> _Number:
+        return _number(units[column], digits[column], PADDED - digits[column] if pad else 0)
+
+    head: list[_Number | bytes] = [b"[", _number(opened, 0, 0), b',"']
+    for column in (OPEN, HIGH, LOW, CLOSE):
+        head += [number(column), b'","']
+    closed, trades = _number(opened + timeframe.micros // 1000 - 1, 0, 0), _number(units[TRADES], 0, 0)
+    middle: list[_Number | bytes] = [number(VOLUME), b'",', closed, b',"', number(QUOTE), b'",', trades, b',"']
+    return [*head, *middle, number(TAKER), b'","', number(TAKER_QUOTE), b'","0"],']
 
 
-def _between(column: int) -> bytes:
-    """What follows a decimal: nothing where the next part brings its own quotes."""
-    if column in (VOLUME, QUOTE):
-        return b""
-    return b'","0"],' if column == TAKER_QUOTE else _QUOTED
-
-
-def _literal(text: bytes) -> tuple[Chars, npt.NDArray[np.bool_]]:
-    chars = np.frombuffer(text, np.uint8).reshape(1, -1)
-    return chars, np.ones(chars.shape, np.bool_)
-
-
-def _number(values: Ints, decimals: int, zeros: int) -> tuple[Chars, npt.NDArray[np.bool_]]:
-    """Right-aligned decimal text of ``values / 10**decimals`` and ``zeros`` more zeros; the mask drops leading zeros."""
+def _number(values: Ints, decimals: int, zeros: int) -> _Number:
     length = np.maximum(np.searchsorted(_POWERS, values, side="right"), decimals + 1)
-    width = int(length.max())
+    digits = int(length.max())
+    return _Number(values, decimals, length, digits, digits + zeros + bool(decimals or zeros))
+
+
+def _matrix(fields: Sequence[_Number | bytes], rows: int) -> tuple[Chars, Ints]:
+    """All characters, leading zeros included, and the length of each row without them."""
+    width = sum(f.width if isinstance(f, _Number) else len(f) for f in fields)
+    chars = np.full((rows, width), _ZERO, np.uint8)
+    length = np.full(rows, width, np.int64)
+    at = 0
+    for field in fields:
+        if isinstance(field, bytes):
+            chars[:, at : at + len(field)] = np.frombuffer(field, np.uint8)
+            at += len(field)
+        else:
+            _write(chars[:, at : at + field.width], field)
+            length -= field.digits - field.length
+            at += field.width
+    return chars, length
+
+
+def _write(chars: Chars, field: _Number) -> None:
+    """The digits of a column, four at a time, and its decimal point."""
+    width, whole = field.digits, field.digits - field.decimals
     groups = -(-width // 4)
-    words = np.empty((len(values), groups), np.uint32)
-    rest = values
+    words = np.empty((len(chars), groups), np.uint32)
+    rest = field.values
     for at in range(groups - 1, -1, -1):
-        rest, low = np.divmod(rest, 10_000)
-        words[:, at] = _FOUR[low]
-    chars = words.view(np.uint8)[:, 4 * groups - width :]
-    keep = np.arange(width) >= (width - length)[:, None]
-    if decimals:
-        chars, keep = (np.insert(a, width - decimals, fill, axis=1) for a, fill in ((chars, 46), (keep, True)))
-        tail = np.broadcast_to(np.uint8(48), (len(values), zeros))
-        chars = np.concatenate((chars, tail), axis=1)
-        keep = np.concatenate((keep, np.ones(tail.shape, np.bool_)), axis=1)
-    elif zeros:
-        return _whole_with_zeros(chars, keep, zeros)
-    return chars, keep
+        high = rest // 10_000
+        words[:, at] = _FOUR[rest - high * 10_000]
+        rest = high
+    digits = words.view(np.uint8)[:, 4 * groups - width :]
+    chars[:, :whole] = digits[:, :whole]
+    if field.width > width:
+        chars[:, whole] = _DOT
+        chars[:, whole + 1 : width + 1] = digits[:, whole:]
 
 
-def _whole_with_zeros(chars: Chars, keep: npt.NDArray[np.bool_], zeros: int) -> tuple[Chars, npt.NDArray[np.bool_]]:
-    tail = np.frombuffer(b"." + b"0" * zeros, np.uint8)
-    shape = (len(chars), len(tail))
-    return np.hstack((chars, np.broadcast_to(tail, shape))), np.hstack((keep, np.ones(shape, np.bool_)))
+def _drop_zeros(keep: npt.NDArray[np.bool_], field: _Number) -> None:
+    """Mask what stands left of each number's first digit."""
+    for at in range(field.digits - int(field.length.min())):
+        keep[:, at] = field.length >= field.digits - at
 
 
 def _plain_rows(block: Block, timeframe: Timeframe) -> list[bytes]:
     """Bars that are no whole multiples of anything: each value in the shortest text that reads back as itself."""
     rows = []
-    for ts, values in zip(block.ts.tolist(), block.values.T, strict=True):
+    for ts, values in zip((block.ts // 1000).tolist(), block.values.T, strict=True):
         texts = [np.format_float_positional(v, trim="-") for v in values]
         head = ",".join(f'"{t}"' for t in texts[: VOLUME + 1])
-        middle = f'{close_time(ts // 1000, timeframe)},"{texts[QUOTE]}",{int(values[TRADES])}'
-        rows.append(f'[{ts // 1000},{head},{middle},"{texts[TAKER]}","{texts[TAKER_QUOTE]}","0"],'.encode())
+        middle = f'{ts + timeframe.micros // 1000 - 1},"{texts[QUOTE]}",{int(values[TRADES])}'
+        rows.append(f'[{ts},{head},{middle},"{texts[TAKER]}","{texts[TAKER_QUOTE]}","0"],'.encode())
     return rows
 
 
