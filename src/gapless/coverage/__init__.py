@@ -1,0 +1,8 @@
+"""What is missing, and why. Pure: no sockets, no files, no clock."""
+
+from gapless.coverage.asked import asked_by_table
+from gapless.coverage.classify import classify
+from gapless.coverage.gap import CLASSES, REPAIRABLE, Gap
+from gapless.coverage.grid import Market
+
+__all__ = ["CLASSES", "REPAIRABLE", "Gap", "Market", "asked_by_table", "classify"]
