@@ -121,7 +121,7 @@ class Walk:
         return page
 
     def _fresh(self, page: Page) -> pl.DataFrame | None:
-        """The unknown rows, and the overlapping row when it changed. None: the answer brings nothing, or contradicts."""
+        """The unknown rows, and the overlapping one if it changed. None: the answer brings nothing, or contradicts."""
         frame = page.frame
         if page.covered.end <= self.cursor:
             return None
