@@ -1,0 +1,34 @@
+"""Features: one definition, batch and live.
+
+Expression → graph → program → interpreter: ``expr`` reads text, ``registry`` and ``library`` say what the names mean,
+``graph`` holds operators once, ``program`` flattens them, ``ops`` runs them (Numba, loaded when first needed),
+``drivers`` drive batch and live, ``planning`` is the resumable front for engines, ``frames`` and ``stream`` for frames,
+``proof`` shows that all ways give the same bits.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gapless.features.frames import compute
+    from gapless.features.planning import FeaturePlan, plan, run
+    from gapless.features.proof import Certificate, prove
+    from gapless.features.registry import catalogue
+    from gapless.features.schema import gate
+    from gapless.features.stream import Stream
+
+__all__ = ["Certificate", "FeaturePlan", "Stream", "catalogue", "compute", "gate", "plan", "prove", "run"]
+
+# Looked up on first use: importing this package loads neither polars nor Numba.
+_HOMES = {
+    "Certificate": "proof", "FeaturePlan": "planning", "Stream": "stream", "catalogue": "registry", "compute": "frames",
+    "gate": "schema", "plan": "planning", "prove": "proof", "run": "planning",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gapless.features' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"gapless.features.{_HOMES[name]}"), name)

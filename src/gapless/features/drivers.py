@@ -1,0 +1,116 @@
+"""The two drivers around a program: one symbol along time, and many symbols bar by bar."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from gapless.features.ops import COMPILED, Kernels
+from gapless.features.program import Floats, Ints, Program
+
+BLOCK = 2048  # bars at once: the lanes of a usual program then stay in the second-level cache
+
+
+def run_time(
+    program: Program, columns: Mapping[str, Floats], state: Floats, kernels: Kernels = COMPILED, block: int = BLOCK
+) -> tuple[list[Floats], Floats]:
+    """One symbol over its bars, in blocks: the outputs, and the state after the last bar.
+
+    Memory is the outputs plus (slots × (longest lag + block)) numbers, however many bars there are.
+    """
+    count = len(next(iter(columns.values())))
+    reach = program.reach
+    width = min(max(block, reach), max(count, 1))
+    buffer = np.full((program.slots, reach + width), np.nan)
+    for slot, value in program.consts:
+        buffer[slot] = value
+    numbers = _unpack(program, state, buffer)
+    outputs = [np.empty(count) for _ in program.outputs]
+    for start in range(0, count, width):
+        bars = min(width, count - start)
+        for name, slot in program.inputs:
+            buffer[slot, reach : reach + bars] = columns[name][start : start + bars]
+        kernels.run_batch(program.rows, program.params, buffer, numbers, reach, reach + bars)
+        for slot, output in zip(program.outputs, outputs, strict=True):
+            kernels.copy(buffer[slot, reach : reach + bars], output[start : start + bars])
+        for slot, kept in program.kept:
+            buffer[slot, reach - kept : reach] = buffer[slot, reach + bars - kept : reach + bars]
+    return outputs, _pack(program, numbers, buffer, kernels)
+
+
+def _unpack(program: Program, state: Floats, buffer: Floats) -> Floats:
+    """Put the kept values before the first bar; the recursions' numbers."""
+    at, reach = program.numbers, program.reach
+    for slot, kept in program.kept:
+        buffer[slot, reach - kept : reach] = state[at : at + kept]
+        at += kept
+    return state[: program.numbers].copy()
+
+
+def _pack(program: Program, numbers: Floats, buffer: Floats, kernels: Kernels) -> Floats:
+    reach = program.reach
+    parts = [numbers, *(buffer[slot, reach - kept : reach] for slot, kept in program.kept)]
+    state = np.concatenate(parts)
+    kernels.copy(state.copy(), state)
+    return state
+
+
+class Live:
+    """Many symbols, one bar at a time; each has its own history, so one without a bar simply does not step."""
+
+    def __init__(self, program: Program, symbols: int, kernels: Kernels = COMPILED) -> None:
+        self.program, self.kernels = program, kernels
+        sizes = [1 << (kept - 1).bit_length() for _, kept in program.kept]
+        self.rings: Ints = np.full((program.slots, 2), -1, dtype=np.int64)
+        for (slot, _), base, size in zip(program.kept, np.cumsum([0, *sizes]), sizes, strict=False):
+            self.rings[slot] = base, size - 1
+        self.current = np.full((program.slots + 3, symbols), np.nan)
+        for slot, value in program.consts:
+            self.current[slot] = value
+        self.numbers = np.zeros((program.numbers, symbols))
+        self.history = np.full((sum(sizes), symbols), np.nan)
+        self.heads: Ints = np.zeros(symbols, dtype=np.int64)
+
+    def step(self, columns: Mapping[str, Floats], who: Ints) -> list[Floats]:
+        """One bar of the symbols ``who`` (their numbers, each once); the outputs in that order."""
+        count = len(who)
+        for name, slot in self.program.inputs:
+            self.current[slot, :count] = columns[name]
+        self.kernels.run_live(
+            self.program.rows,
+            self.program.params,
+            self.current,
+            self.numbers,
+            self.history,
+            self.rings,
+            self.heads,
+            who,
+        )
+        outputs = [np.empty(count) for _ in self.program.outputs]
+        for slot, output in zip(self.program.outputs, outputs, strict=True):
+            self.kernels.copy(self.current[slot, :count], output)
+        return outputs
+
+    def state_of(self, symbol: int) -> Floats:
+        """The state vector of one symbol, as ``run_time`` takes it."""
+        parts = [self.numbers[:, symbol]]
+        parts += [self.history[self._rows(slot, kept, symbol), symbol] for slot, kept in self.program.kept]
+        state = np.concatenate(parts)
+        self.kernels.copy(state.copy(), state)
+        return state
+
+    def restore(self, symbol: int, state: Floats) -> None:
+        """Put one symbol into a state that ``state_of`` or ``run_time`` gave."""
+        self.heads[symbol] = 0
+        self.numbers[:, symbol] = state[: self.program.numbers]
+        at = self.program.numbers
+        for slot, kept in self.program.kept:
+            self.history[self._rows(slot, kept, symbol), symbol] = state[at : at + kept]
+            at += kept
+
+    def _rows(self, slot: int, kept: int, symbol: int) -> Ints:
+        """Rows of the ring that hold the last values, oldest first."""
+        base, mask = self.rings[slot]
+        rows: Ints = base + (np.arange(self.heads[symbol] - kept, self.heads[symbol]) & mask)
+        return rows

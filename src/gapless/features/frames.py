@@ -1,0 +1,147 @@
+"""Features of bar frames: a frame in, a frame out, nothing else touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import polars as pl
+
+from gapless.errors import InputError
+from gapless.features.planning import FeaturePlan, plan, run
+from gapless.features.program import Floats, Ints
+from gapless.features.schema import gate
+from gapless.spans import iso
+
+Frames = Mapping[str, pl.DataFrame]
+
+
+def compute(bars: pl.DataFrame, features: Mapping[str, str], *, others: Frames | None = None) -> pl.DataFrame:
+    """Features of the bars: ``instrument`` (if there is one), ``ts``, then one Float64 column for each name.
+
+    ``bars``: ``ts`` strictly increasing within each instrument, and the columns that the features read; rows keep their
+    order. ``others``: frames of other series by ``VENUE:SYMBOL``, joined by equal ``ts``; an instrument that stands in
+    ``bars`` need not be repeated. A value that is not known is NaN, never 0. Division by zero follows IEEE 754. Raises
+    ExpressionError or UnknownName for a wrong expression, InputError for a frame that is not bars, SchemaViolation
+    for values outside a feature's declared bounds.
+
+    >>> bars = pl.DataFrame({"ts": pl.datetime_range(pl.date(2025, 1, 1), pl.date(2025, 1, 4), eager=True,
+    ...     time_zone="UTC"), "close": [1.0, 2.0, 4.0, 4.0]})
+    >>> compute(bars, {"fast": "sma(close, 2)"})["fast"].to_list()
+    [nan, 1.5, 3.0, 4.0]
+    """
+    understood = plan(features)
+    ts = times(bars)
+    joined = _sources(bars, ts, understood, others or {})
+    inputs = {name: numbers(bars, name) for name in understood.inputs}
+    outputs = {name: np.empty(bars.height) for name in understood.names}
+    for instrument, rows in groups(bars):
+        _check_order(ts[rows], instrument)
+        columns = {name: x[rows] for name, x in inputs.items()}
+        columns |= {name: align(ts[rows], *source) for name, source in joined.items()}
+        values, _ = run(understood, columns)
+        try_gate(understood, values, ts[rows], instrument)
+        for name, x in values.items():
+            outputs[name][rows] = x
+    keys = [bars[name] for name in ("instrument", "ts") if name in bars.columns]
+    return pl.DataFrame([*keys, *(pl.Series(name, x) for name, x in outputs.items())])
+
+
+def times(bars: pl.DataFrame) -> Ints:
+    """``ts`` in microseconds since the epoch."""
+    if "ts" not in bars.columns:
+        raise InputError(
+            f"column ts is missing; there are: {', '.join(bars.columns)}.", hint="ts is the bar's open time"
+        )
+    ts = bars["ts"]
+    if ts.dtype != pl.Datetime:
+        raise InputError(f"ts has type {ts.dtype}, not a time.", hint="cast it to Datetime('us', 'UTC')")
+    if ts.null_count():
+        raise InputError(f"ts is missing in {ts.null_count()} rows.", hint="drop them")
+    return ts.dt.epoch("us").to_numpy()
+
+
+def numbers(bars: pl.DataFrame, name: str) -> Floats:
+    """A column as float64, NaN where null."""
+    if name not in bars.columns:
+        raise InputError(
+            f"column {name} is missing; there are: {', '.join(bars.columns)}.",
+            hint="a feature reads it; add the column",
+        )
+    if not bars[name].dtype.is_numeric() and bars[name].dtype != pl.Null:
+        raise InputError(f"column {name} has type {bars[name].dtype}, not a number.", hint="cast it to Float64")
+    return bars[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
+
+
+def groups(bars: pl.DataFrame) -> Iterator[tuple[str, slice | Ints]]:
+    """Rows of each instrument in their order; a slice where they stand together."""
+    if "instrument" not in bars.columns:
+        yield "", slice(0, bars.height)
+        return
+    if bars["instrument"].null_count():
+        raise InputError("instrument is missing in some rows.", hint="every row needs VENUE:SYMBOL, or drop the column")
+    if not bars.height:
+        return
+    runs = bars["instrument"].rle().struct.unnest()
+    if runs["value"].n_unique() == runs.height:
+        ends = np.cumsum(runs["len"].to_numpy())
+        for name, size, end in zip(runs["value"], runs["len"], ends, strict=True):
+            yield str(name), slice(int(end) - size, int(end))
+        return
+    scattered = bars.select("instrument").with_row_index("row").group_by("instrument", maintain_order=True)
+    for (name,), rows in scattered:
+        yield str(name), rows["row"].to_numpy().astype(np.int64)
+
+
+def _check_order(ts: Ints, instrument: str) -> None:
+    wrong = np.flatnonzero(np.diff(ts) <= 0)
+    if len(wrong):
+        at = int(wrong[0])
+        what = "stands twice" if ts[at] == ts[at + 1] else f"stands after {iso(int(ts[at]))}"
+        raise InputError(
+            f"{instrument + ': ' if instrument else ''}the bar {iso(int(ts[at + 1]))} {what} ({len(wrong)} such rows).",
+            hint="sort by instrument and ts, and keep one row for each",
+        )
+
+
+def _sources(bars: pl.DataFrame, ts: Ints, understood: FeaturePlan, others: Frames) -> dict[str, tuple[Ints, Floats]]:
+    """Times and values of every joined input column."""
+    found: dict[str, tuple[Ints, Floats]] = {}
+    unused = set(others) - {instrument for _, instrument in understood.others}
+    if unused:
+        raise InputError(f"others: {', '.join(sorted(unused))} is read by no feature.", hint="leave it out")
+    own = dict(groups(bars)) if understood.others and "instrument" in bars.columns else {}
+    for column, instrument in understood.others:
+        if instrument in others:
+            frame = others[instrument]
+            when, values = times(frame), numbers(frame, column)
+        elif instrument in own:
+            when, values = ts[own[instrument]], numbers(bars, column)[own[instrument]]
+        else:
+            raise InputError(
+                f"the bars of {instrument} are missing, a feature reads {column}@{instrument}.",
+                hint=f"pass others={{'{instrument}': frame}}",
+            )
+        _check_order(when, instrument)
+        found[f"{column}@{instrument}"] = when, values
+    return found
+
+
+def align(ts: Ints, when: Ints, values: Floats) -> Floats:
+    """Values at exactly ``ts``; NaN where that series has no bar. Both times strictly increasing."""
+    if not len(when):
+        return np.full(len(ts), np.nan)
+    at = np.minimum(np.searchsorted(when, ts), len(when) - 1)
+    return np.where(when[at] == ts, values[at], np.nan)
+
+
+def try_gate(understood: FeaturePlan, values: dict[str, Floats], ts: Ints, instrument: str) -> dict[str, int]:
+    """The schema's gate, with the instrument named in its error."""
+    from gapless.errors import SchemaViolation
+
+    try:
+        return gate(values, understood.bounds, ts)
+    except SchemaViolation as error:
+        if instrument:
+            error.message = f"{instrument}: {error.message}"
+        raise

@@ -1,0 +1,188 @@
+"""The graph of a set of features: operators over columns, equal nodes being one node.
+
+A ``Node`` is a value at a lag: ``x.lag(3)`` is the same graph node read three bars earlier, so lags cost nothing. What
+all inputs of an operator share as lag is pulled out of it (``f(x[3], y[5])`` is ``f(x, y[2])[3]``): shifted windows
+share their levels with unshifted ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from gapless.errors import ExpressionError
+
+# Raised with any change in ops.py that can alter a bit of any result; part of every feature's version.
+KERNEL_VERSION = 1
+
+INPUT, CONST = "input", "const"
+RECURSIONS = frozenset({"ema", "rma"})
+MAX_NODES = 20_000
+Operand = tuple[int, int]  # node, lag
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One node: operator, inputs with lags, parameters; ``name`` of a column."""
+
+    op: str
+    inputs: tuple[Operand, ...] = ()
+    params: tuple[float, ...] = ()
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What follows from an entry without running it.
+
+    ``warmup``: bars before the first value on inputs without holes. ``memory``: bars, the current included, that the
+    value is a function of; None when a recursion remembers for ever.
+    """
+
+    warmup: int
+    memory: int | None
+    digest: str
+
+
+@dataclass(slots=True)
+class Graph:
+    """Entries in the order they were made: inputs always stand before their users."""
+
+    entries: list[Entry] = field(default_factory=list)
+    facts: list[Facts] = field(default_factory=list)
+    index: dict[Entry, int] = field(default_factory=dict)
+
+    def column(self, name: str) -> Node:
+        return self._add(Entry(INPUT, name=name))
+
+    def const(self, value: float) -> Node:
+        return self._add(Entry(CONST, params=(float(value),)))
+
+    def node(self, op: str, *operands: Node | float, params: tuple[float, ...] = ()) -> Node:
+        """The operator over the operands; numbers become constant nodes, and operators over constants a constant."""
+        nodes = [x if isinstance(x, Node) else self.const(x) for x in operands]
+        moving = [x.at for x in nodes if not x.is_const]
+        if not moving:
+            return self.const(_fold(op, [x.value for x in nodes]))
+        shared = min(moving)
+        inputs = tuple((x.id, 0 if x.is_const else x.at - shared) for x in nodes)
+        return self._add(Entry(op, inputs, params)).lag(shared)
+
+    def _add(self, entry: Entry) -> Node:
+        if entry not in self.index:
+            if len(self.entries) >= MAX_NODES:
+                raise ExpressionError(
+                    f"the features need more than {MAX_NODES} operators.", hint="split them into several sets"
+                )
+            self.index[entry] = len(self.entries)
+            self.entries.append(entry)
+            self.facts.append(self._facts(entry))
+        return Node(self, self.index[entry])
+
+    def _facts(self, entry: Entry) -> Facts:
+        known = [(self.facts[i], lag) for i, lag in entry.inputs if self.entries[i].op != CONST]
+        first = min if entry.op == "known_max" else max  # the one operator that needs only one of its inputs
+        warmup = first((f.warmup + lag for f, lag in known), default=0)
+        if entry.op in RECURSIONS:
+            warmup += int(entry.params[0]) - 1
+        spans = [None if f.memory is None else f.memory + lag for f, lag in known]
+        finite = [s for s in spans if s is not None]
+        forgets = len(finite) == len(spans) and entry.op not in RECURSIONS
+        text = [entry.op, entry.name, *(p.hex() for p in entry.params)]
+        text += [f"{self.facts[i].digest}@{lag}" for i, lag in entry.inputs]
+        digest = hashlib.sha256("|".join(text).encode()).hexdigest()
+        return Facts(warmup, max(finite, default=1) if forgets else None, digest)
+
+    def lane_of(self, value: Node) -> int:
+        """The node whose own lane is the value: itself, or a copy where it is read at a lag."""
+        return value.id if not value.at else self._add(Entry("copy", ((value.id, value.at),))).id
+
+    def closure(self, root: int) -> list[int]:
+        """``root`` and all it is computed from, in order."""
+        seen, stack = {root}, [root]
+        while stack:
+            fresh = {i for i, _ in self.entries[stack.pop()].inputs} - seen
+            seen |= fresh
+            stack += fresh
+        return sorted(seen)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A value in a graph, ``at`` bars ago. Arithmetic makes new nodes."""
+
+    graph: Graph
+    id: int
+    at: int = 0
+
+    def lag(self, bars: int) -> Node:
+        """The value ``bars`` bars earlier."""
+        return self if self.is_const or not bars else Node(self.graph, self.id, self.at + bars)
+
+    @property
+    def is_const(self) -> bool:
+        return self.graph.entries[self.id].op == CONST
+
+    @property
+    def value(self) -> float:
+        """The number of a constant node."""
+        return self.graph.entries[self.id].params[0]
+
+    @property
+    def warmup(self) -> int:
+        return self.graph.facts[self.id].warmup + self.at
+
+    @property
+    def memory(self) -> int | None:
+        memory = self.graph.facts[self.id].memory
+        return None if memory is None else memory + self.at
+
+    def of(self, op: str, *others: Node | float, params: tuple[float, ...] = ()) -> Node:
+        """The operator with this value as first operand."""
+        return self.graph.node(op, self, *others, params=params)
+
+    def __add__(self, other: Node | float) -> Node:
+        return self.of("add", other)
+
+    def __radd__(self, other: float) -> Node:
+        return self.graph.node("add", other, self)
+
+    def __sub__(self, other: Node | float) -> Node:
+        return self.of("sub", other)
+
+    def __rsub__(self, other: float) -> Node:
+        return self.graph.node("sub", other, self)
+
+    def __mul__(self, other: Node | float) -> Node:
+        return self.of("mul", other)
+
+    def __rmul__(self, other: float) -> Node:
+        return self.graph.node("mul", other, self)
+
+    def __truediv__(self, other: Node | float) -> Node:
+        return self.of("div", other)
+
+    def __rtruediv__(self, other: float) -> Node:
+        return self.graph.node("div", other, self)
+
+    def __neg__(self) -> Node:
+        return self.of("mul", -1.0)
+
+    def __abs__(self) -> Node:
+        return self.of("abs")
+
+
+_FOLDS = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide}
+
+
+def _fold(op: str, values: list[float]) -> float:
+    """An operator over numbers, now."""
+    if op not in _FOLDS:
+        raise ExpressionError(f"{op} of numbers only.", hint="name a column, for example close")
+    with np.errstate(all="ignore"):
+        result = float(_FOLDS[op](np.float64(values[0]), np.float64(values[1])))
+    if not np.isfinite(result):
+        raise ExpressionError(f"{op} of {values} is not a finite number.", hint="check the constants")
+    return result

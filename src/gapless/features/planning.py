@@ -1,0 +1,227 @@
+"""A plan: named expressions, understood once; what they need, what they are, and their resumable batch run."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from gapless.errors import ExpressionError, InputError, UnknownName, UsageError
+from gapless.features.expr import Call, Term, build, parse
+from gapless.features.graph import CONST, INPUT, KERNEL_VERSION, Graph, Node
+from gapless.features.program import Floats, Program, compile_program
+from gapless.features.registry import Bounds, Library
+
+if TYPE_CHECKING:
+    from gapless.features.ops import Kernels
+
+_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]{0,99}$")
+_RESERVED = ("instrument", "ts", "version")
+_MAGIC = b"gapless state 1\n"
+
+
+@dataclass(frozen=True)
+class FeaturePlan:
+    """Named expressions as one graph and one program. Made by ``plan``.
+
+    ``inputs``: bar columns read. ``others``: ``(column, instrument)`` of other series, whose joined input column is
+    called ``column@instrument``. ``memory``: bars, the current included, that decide every value, None when a
+    recursion remembers for ever. ``warmup``: bars before the first value, by name.
+    """
+
+    names: tuple[str, ...]
+    terms: tuple[Term, ...]
+    graph: Graph = field(repr=False)
+    roots: tuple[Node, ...] = field(repr=False)
+
+    @cached_property
+    def program(self) -> Program:
+        """What the kernels run; loads Numba."""
+        return compile_program(self.graph, list(self.roots))
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """Every input column of the program, other series' joined ones included."""
+        used = {i for root in self.roots for i in self.graph.closure(root.id)}
+        return tuple(self.graph.entries[i].name for i in sorted(used) if self.graph.entries[i].op == INPUT)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(name for name in self.columns if "@" not in name)
+
+    @property
+    def others(self) -> tuple[tuple[str, str], ...]:
+        split = (name.partition("@") for name in self.columns if "@" in name)
+        return tuple((column, instrument) for column, _, instrument in split)
+
+    @property
+    def memory(self) -> int | None:
+        spans = [root.memory for root in self.roots]
+        return None if None in spans else max((s for s in spans if s is not None), default=0)
+
+    @property
+    def warmup(self) -> dict[str, int]:
+        return {name: root.warmup for name, root in zip(self.names, self.roots, strict=True)}
+
+    @property
+    def bounds(self) -> dict[str, Bounds]:
+        """Declared bounds of the features that have any, for ``schema.gate``."""
+        found = {n: t.feature.bounds for n, t in zip(self.names, self.terms, strict=True) if isinstance(t, Call)}
+        return {name: bounds for name, bounds in found.items() if bounds != (None, None)}
+
+    @property
+    def schema(self) -> dict[str, pl.DataType]:
+        return {name: pl.Float64() for name in self.names}
+
+    def version(self, name: str) -> str:
+        """16 hex digits over the feature's operators, parameters and inputs, and the kernels' version."""
+        root = self._root(name)
+        text = f"{KERNEL_VERSION}|{self.graph.facts[root.id].digest}|{root.at}|{self.bounds.get(name)}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @cached_property
+    def version_all(self) -> str:
+        """16 hex digits over every name and its version, in order."""
+        text = "|".join(f"{name}={self.version(name)}" for name in self.names)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def expression(self, name: str) -> str:
+        """The canonical text."""
+        self._root(name)
+        return str(self.terms[self.names.index(name)])
+
+    def explain(self, name: str) -> dict[str, Any]:
+        """One feature as a dict fit for JSON: what it is, needs and remembers, and the nodes of its graph."""
+        root = self._root(name)
+        nodes = self.graph.closure(root.id)
+        inputs = [self.graph.entries[i].name for i in nodes if self.graph.entries[i].op == INPUT]
+        low, high = self.bounds.get(name, (None, None))
+        return {
+            "name": name,
+            "expression": self.expression(name),
+            "version": self.version(name),
+            "inputs": inputs,
+            "warmup": root.warmup,
+            "memory": root.memory,
+            "memory_kind": "decaying" if root.memory is None else "finite",
+            "bounds": {"low": low, "high": high},
+            "dtype": "Float64",
+            "nodes": len(nodes),
+            "graph": [self._describe(i) for i in nodes],
+            "result": f"#{root.id}" + (f"[{root.at}]" if root.at else ""),
+        }
+
+    def _describe(self, i: int) -> str:
+        entry = self.graph.entries[i]
+        if entry.op == INPUT:
+            return f"#{i} = {entry.name}"
+        if entry.op == CONST:
+            return f"#{i} = {entry.params[0]:g}"
+        operands = [f"#{j}" + (f"[{lag}]" if lag else "") for j, lag in entry.inputs]
+        return f"#{i} = {entry.op}({', '.join(operands + [f'{p:g}' for p in entry.params])})"
+
+    def _root(self, name: str) -> Node:
+        if name not in self.names:
+            raise UnknownName("feature of this plan", name, self.names)
+        return self.roots[self.names.index(name)]
+
+
+def plan(features: Mapping[str, str], *, library: Library | None = None) -> FeaturePlan:
+    """Understand named expressions; equal parts are computed once.
+
+    Raises ExpressionError or UnknownName, with the feature's name and the column of the text that is wrong.
+
+    >>> p = plan({"fast": "sma(close, 5)", "slow": "sma(close, 20)"})
+    >>> p.warmup, p.memory, p.inputs
+    ({'fast': 4, 'slow': 19}, 20, ('close',))
+    """
+    if library is None:
+        return _plan(tuple(features.items()))
+    return _understand(tuple(features.items()), library)
+
+
+@lru_cache(maxsize=128)
+def _plan(features: tuple[tuple[str, str], ...]) -> FeaturePlan:
+    return _understand(features, None)
+
+
+def _understand(features: tuple[tuple[str, str], ...], library: Library | None) -> FeaturePlan:
+    if not features:
+        raise UsageError("no features are named.", hint="for example {'rsi14': 'rsi(close, 14)'}")
+    graph, terms, roots = Graph(), [], []
+    for name, text in features:
+        _check_name(name)
+        try:
+            terms.append(parse(text, library))
+            roots.append(build(terms[-1], graph))
+        except UsageError as error:
+            error.message = f"feature '{name}': {error.message}"
+            raise
+        if roots[-1].is_const:
+            raise ExpressionError(f"feature '{name}': '{text}' names no column.", hint="for example sma(close, 20)")
+    return FeaturePlan(tuple(name for name, _ in features), tuple(terms), graph, tuple(roots))
+
+
+def _check_name(name: str) -> None:
+    if not isinstance(name, str) or not _NAME.match(name) or name in _RESERVED:
+        raise UsageError(
+            f"'{name}' cannot name a feature.",
+            hint=f"letters, digits, _ and ., not starting with a digit; not {', '.join(_RESERVED)}",
+        )
+
+
+def run(
+    plan: FeaturePlan, columns: Mapping[str, Floats], state: bytes | None = None, *, kernels: Kernels | None = None
+) -> tuple[dict[str, Floats], bytes]:
+    """One symbol's bars through the program, from ``state`` on: the named columns, and the state after the last bar.
+
+    ``columns`` holds ``plan.columns`` as float64 arrays of one length, one value a bar, NaN where missing. In any
+    chunking the bits are the same: run(all) is run(first part), then run(rest, its state). Raises InputError for
+    columns that do not fit, UsageError for a state that another plan, another kernel version or damage made.
+    """
+    from gapless.features import drivers, ops
+
+    ready = _conform(plan, columns)
+    before = plan.program.fresh_state() if state is None else decode(plan, state)
+    outputs, after = drivers.run_time(plan.program, ready, before, kernels or ops.COMPILED)
+    return dict(zip(plan.names, outputs, strict=True)), encode(plan, after)
+
+
+def _conform(plan: FeaturePlan, columns: Mapping[str, Floats]) -> dict[str, Floats]:
+    missing = [name for name in plan.columns if name not in columns]
+    if missing:
+        raise InputError(
+            f"column {', '.join(missing)} is missing; there are: {', '.join(columns)}.",
+            hint="the features " + ", ".join(plan.names) + " read it",
+        )
+    ready = {name: np.ascontiguousarray(columns[name], dtype=np.float64) for name in plan.columns}
+    lengths = {name: len(x) for name, x in ready.items()}
+    if len(set(lengths.values())) > 1:
+        raise InputError(f"the columns differ in length: {lengths}.", hint="one value for every bar, NaN where missing")
+    return ready
+
+
+def encode(plan: FeaturePlan, state: Floats) -> bytes:
+    """A state vector as portable bytes: magic, version of the plan, digest, numbers."""
+    body = state.astype("<f8").tobytes()
+    head = _MAGIC + plan.version_all.encode() + struct.pack("<q", len(state))
+    return head + hashlib.sha256(head + body).digest() + body
+
+
+def decode(plan: FeaturePlan, blob: bytes) -> Floats:
+    """The state vector of ``encode``; raises UsageError when the bytes are not this plan's or are damaged."""
+    hint = "rebuild from the bars; a state is never guessed"
+    head, digest, body = blob[: len(_MAGIC) + 24], blob[len(_MAGIC) + 24 : len(_MAGIC) + 56], blob[len(_MAGIC) + 56 :]
+    if not head.startswith(_MAGIC) or hashlib.sha256(head + body).digest() != digest:
+        raise UsageError("the state is damaged, or is no feature state.", hint=hint)
+    version = head[len(_MAGIC) : len(_MAGIC) + 16].decode()
+    if version != plan.version_all or len(body) != 8 * plan.program.state_size:
+        raise UsageError(f"the state was made by version {version}, this plan is {plan.version_all}.", hint=hint)
+    return np.frombuffer(body, dtype="<f8").astype(np.float64)

@@ -1,0 +1,126 @@
+"""From graph to flat program: the order of the nodes, a slot for each, and where state and history stand.
+
+1. Only what the outputs need is kept, in graph order (inputs before users).
+2. A node that someone reads at a lag, an input and a constant own their slot; the others' slots are used again once
+   their last reader has run. A slot is never written by its own reader: aliased lanes do not vectorise.
+3. Recursions get two numbers of state each.
+4. The state of one symbol is a vector: the recursions' numbers, then of every node read at a lag its last values,
+   oldest first. Batch and live share it, so either continues what the other began.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gapless.features.graph import CONST, INPUT, RECURSIONS, Graph, Node
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+STATE_OF_RECURSION = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What the kernels run.
+
+    ``rows`` (instruction, 9) and ``params`` (instruction, 2), see ops.py; ``inputs``: column → slot; ``consts``:
+    slot → value; ``kept``: (slot, bars) of the nodes that are read at a lag; ``outputs``: slots in the order asked.
+    """
+
+    rows: Ints
+    params: Floats
+    slots: int
+    inputs: tuple[tuple[str, int], ...]
+    consts: tuple[tuple[int, float], ...]
+    kept: tuple[tuple[int, int], ...]
+    outputs: tuple[int, ...]
+    numbers: int
+
+    @property
+    def reach(self) -> int:
+        """The greatest lag."""
+        return max((bars for _, bars in self.kept), default=0)
+
+    @property
+    def state_size(self) -> int:
+        """Numbers in the state vector of one symbol."""
+        return self.numbers + sum(bars for _, bars in self.kept)
+
+    def fresh_state(self) -> Floats:
+        """The state before the first bar: nothing counted, nothing known."""
+        state = np.full(self.state_size, np.nan)
+        state[: self.numbers] = 0.0
+        return state
+
+
+def compile_program(graph: Graph, roots: list[Node]) -> Program:
+    """The program that computes ``roots``, see the steps above."""
+    return _Compiler(graph, [_materialised(root) for root in roots]).run()
+
+
+def _materialised(root: Node) -> int:
+    """The node of an output; one that is only read at a lag needs a lane of its own."""
+    return root.graph.lane_of(root)
+
+
+class _Compiler:
+    """One compilation: liveness first, then slots and rows in one pass."""
+
+    def __init__(self, graph: Graph, roots: list[int]) -> None:
+        from gapless.features import ops
+
+        self.code = {name: number for number, name in enumerate(ops.CODES)}
+        self.graph, self.roots = graph, roots
+        self.order = sorted({i for root in roots for i in graph.closure(root)})
+        self.lags = dict.fromkeys(self.order, 0)
+        self.last = {i: i for i in self.order}
+        for i in self.order:
+            for j, lag in graph.entries[i].inputs:
+                self.lags[j] = max(self.lags[j], lag)
+                self.last[j] = i
+        self.slot: dict[int, int] = {}
+        self.free: list[int] = []
+        self.count = self.numbers = 0
+        self.rows: list[tuple[int, ...]] = []
+        self.params: list[tuple[float, float]] = []
+
+    def run(self) -> Program:
+        for i in self.order:
+            self._place(i)
+        entry = self.graph.entries
+        return Program(
+            rows=np.array(self.rows, dtype=np.int64).reshape(-1, 9),
+            params=np.array(self.params, dtype=np.float64).reshape(-1, 2),
+            slots=self.count,
+            inputs=tuple((entry[i].name, self.slot[i]) for i in self.order if entry[i].op == INPUT),
+            consts=tuple((self.slot[i], entry[i].params[0]) for i in self.order if entry[i].op == CONST),
+            kept=tuple((self.slot[i], self.lags[i]) for i in self.order if self.lags[i]),
+            outputs=tuple(self.slot[i] for i in self.roots),
+            numbers=self.numbers,
+        )
+
+    def _owns(self, i: int) -> bool:
+        """Must this node's slot never be used again?"""
+        return self.lags[i] > 0 or i in self.roots or self.graph.entries[i].op in (INPUT, CONST)
+
+    def _place(self, i: int) -> None:
+        if self._owns(i) or not self.free:
+            self.slot[i], self.count = self.count, self.count + 1
+        else:
+            self.slot[i] = self.free.pop()
+        entry = self.graph.entries[i]
+        if entry.op in (INPUT, CONST):
+            return
+        operands = [(self.slot[j], lag) for j, lag in entry.inputs]
+        operands += [operands[0]] * (3 - len(operands))
+        flat = [number for operand in operands for number in operand]
+        self.rows.append((self.code[entry.op], self.slot[i], *flat, self.numbers))
+        p, q, *_ = (*entry.params, 0.0, 0.0)
+        self.params.append((p, q))
+        self.numbers += STATE_OF_RECURSION * (entry.op in RECURSIONS)
+        for j in {j for j, _ in entry.inputs}:
+            if self.last[j] == i and not self._owns(j):
+                self.free.append(self.slot[j])

@@ -1,0 +1,158 @@
+"""Features live: one minute of bars in, their features out, without I/O; the same bits as ``compute``."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import polars as pl
+
+from gapless.errors import InputError, UnknownName, UsageError
+from gapless.features.frames import numbers, times, try_gate
+from gapless.features.planning import decode, encode, plan
+from gapless.features.program import Floats, Ints
+from gapless.series import Instrument
+from gapless.spans import iso
+
+_MAGIC = b"gapless stream 1\n"
+_NEVER = np.iinfo(np.int64).min
+
+
+class Stream:
+    """A set of features over a set of instruments, fed bar by bar.
+
+    ``step`` takes the bars of one time and gives their features. An instrument without a bar then does not step: its
+    rows are its own bars. Bars of other series that an expression names (``close@BINANCE:BTCUSDT``) are taken from
+    the same frame; without one there the input is NaN. ``state`` and ``restore`` carry everything over a restart.
+
+    >>> s = Stream({"fast": "sma(close, 2)"}, ["X:A"])
+    >>> def bar(minute, close):
+    ...     return pl.DataFrame({"instrument": ["X:A"], "ts": [minute * 60_000_000], "close": [close]}).cast(
+    ...         {"ts": pl.Datetime("us", "UTC")})
+    >>> s.step(bar(0, 1.0))["fast"].item(), s.step(bar(1, 2.0))["fast"].item()
+    (nan, 1.5)
+    """
+
+    def __init__(self, features: Mapping[str, str], instruments: Iterable[str | Instrument]) -> None:
+        from gapless.features.drivers import Live
+
+        self.plan = plan(features)
+        self.instruments = tuple(str(Instrument.parse(name)) for name in instruments)
+        if not self.instruments or len(set(self.instruments)) < len(self.instruments):
+            raise UsageError("a stream needs instruments, each once.", hint="instruments=['BINANCE:BTCUSDT']")
+        self._number = {name: i for i, name in enumerate(self.instruments)}
+        self._others = {instrument for _, instrument in self.plan.others}
+        self._live = Live(self.plan.program, len(self.instruments))
+        self._last: Ints = np.full(len(self.instruments), _NEVER, dtype=np.int64)
+
+    def step(self, bars: pl.DataFrame) -> pl.DataFrame:
+        """The features of the bars of one time: ``instrument``, ``ts``, names…, in the frame's order.
+
+        Raises InputError, with nothing stepped, when the frame holds several times, an instrument twice or a bar that
+        is not later than the instrument's last; UnknownName for an instrument that the stream does not know. When a
+        SchemaViolation is raised the bars have stepped: the values are wrong, the state is what the bars made it.
+        """
+        names, ts = self._check(bars)
+        mine = np.array([i for i, name in enumerate(names) if name in self._number], dtype=np.int64)
+        who = np.array([self._number[names[i]] for i in mine], dtype=np.int64)
+        self._check_later(who, ts)
+        columns = {name: numbers(bars, name)[mine] for name in self.plan.inputs}
+        for column, instrument in self.plan.others:
+            value = numbers(bars, column)[names.index(instrument)] if instrument in names else np.nan
+            columns[f"{column}@{instrument}"] = np.full(len(mine), value)
+        outputs: dict[str, Floats] = dict(zip(self.plan.names, self._live.step(columns, who), strict=True))
+        self._last[who] = ts
+        try_gate(self.plan, outputs, np.full(len(mine), ts), "")
+        keys = [bars[name].gather(mine) for name in ("instrument", "ts")]
+        return pl.DataFrame([*keys, *(pl.Series(name, x) for name, x in outputs.items())])
+
+    def last(self, instrument: str) -> int | None:
+        """Time of the last bar stepped, µs since the epoch; None before the first."""
+        value = int(self._last[self._index(instrument)])
+        return None if value == _NEVER else value
+
+    def state_of(self, instrument: str) -> bytes:
+        """The state of one instrument, as ``run`` takes and gives it."""
+        return encode(self.plan, self._live.state_of(self._index(instrument)))
+
+    def restore_one(self, instrument: str, state: bytes, last: int) -> None:
+        """Put one instrument where ``run`` ended, its last bar at ``last`` (µs since the epoch)."""
+        i = self._index(instrument)
+        self._live.restore(i, decode(self.plan, state))
+        self._last[i] = last
+
+    def state(self) -> bytes:
+        """Everything, as bytes: versioned and digested."""
+        parts = [struct.pack("<q", len(self.instruments))]
+        for i, name in enumerate(self.instruments):
+            blob = encode(self.plan, self._live.state_of(i))
+            text = name.encode()
+            parts += [struct.pack("<qqq", len(text), int(self._last[i]), len(blob)), text, blob]
+        body = b"".join(parts)
+        return _MAGIC + hashlib.sha256(body).digest() + body
+
+    def restore(self, blob: bytes) -> None:
+        """Continue from ``state``: instruments that the blob does not know start afresh.
+
+        Raises UsageError, with nothing changed, when the blob is damaged, another plan's, or knows other instruments.
+        """
+        found = _read(blob)
+        unknown = sorted(set(found) - set(self.instruments))
+        if unknown:
+            raise UsageError(
+                f"the state holds {', '.join(unknown)}, this stream does not.", hint="name them, or rebuild"
+            )
+        ready = {name: (decode(self.plan, state), last) for name, (state, last) in found.items()}
+        fresh = self.plan.program.fresh_state(), _NEVER
+        for i, name in enumerate(self.instruments):
+            state, self._last[i] = ready.get(name, fresh)
+            self._live.restore(i, state)
+
+    def _index(self, instrument: str) -> int:
+        if instrument not in self._number:
+            raise UnknownName("instrument of this stream", instrument, self.instruments)
+        return self._number[instrument]
+
+    def _check(self, bars: pl.DataFrame) -> tuple[list[str], int]:
+        """Names and the one time of the frame."""
+        if "instrument" not in bars.columns:
+            raise InputError("column instrument is missing.", hint="one row for each instrument, VENUE:SYMBOL")
+        found, names = np.unique(times(bars)), [str(name) for name in bars["instrument"]]
+        if len(found) > 1:
+            raise InputError(
+                f"a step takes bars of one time, there are {len(found)}: {iso(int(found[0]))} … {iso(int(found[-1]))}.",
+                hint="step once for each time, or use compute",
+            )
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise InputError(f"{twice} stands twice in one step.", hint="keep its final bar")
+        for name in names:
+            if name not in self._number and name not in self._others:
+                self._index(name)
+        return names, int(found[0]) if len(found) else _NEVER
+
+    def _check_later(self, who: Ints, ts: int) -> None:
+        late = who[self._last[who] >= ts]
+        if len(late):
+            name, last = self.instruments[late[0]], int(self._last[late[0]])
+            raise InputError(
+                f"{name}: the bar {iso(ts)} is not later than the last one, {iso(last)}.",
+                hint="a late or corrected bar goes through restore: take the state before it and step again",
+            )
+
+
+def _read(blob: bytes) -> dict[str, tuple[bytes, int]]:
+    """State and last time by instrument."""
+    at = len(_MAGIC) + 32
+    if not blob.startswith(_MAGIC) or hashlib.sha256(blob[at:]).digest() != blob[len(_MAGIC) : at]:
+        raise UsageError("the state is damaged, or is no stream state.", hint="rebuild from the bars")
+    (count,) = struct.unpack_from("<q", blob, at)
+    at, found = at + 8, {}
+    for _ in range(count):
+        name_size, last, size = struct.unpack_from("<qqq", blob, at)
+        at += 24
+        found[blob[at : at + name_size].decode()] = blob[at + name_size : at + name_size + size], last
+        at += name_size + size
+    return found
