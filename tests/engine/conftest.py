@@ -8,12 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
-import pytest
 
-from gapless.bars import KEY, check_bars, conform
+from gapless.bars import check_bars, conform
 from gapless.protocols import Answer, Counts, Facts, WriteReport
 from gapless.series import Instrument, Series
-from gapless.spans import DAY, LATEST, Span, SpanSet, Timeframe
+from gapless.spans import LATEST, Span, SpanSet, Timeframe
 
 VALUES = ["open", "high", "low", "close", "volume", "quote_volume", "trades", "taker_buy_volume"]
 
@@ -44,7 +43,10 @@ class MemoryStore:
         return WriteReport(report, dict(Counter(checked.quarantined.get_column("reason"))))
 
     def _keep(self, series: Series, part: pl.DataFrame) -> Counts:
-        held, new = self.rows.setdefault(series, {}), dict(zip(part.get_column("ts").to_physical(), part.select(VALUES).rows(), strict=True))
+        held, new = (
+            self.rows.setdefault(series, {}),
+            dict(zip(part.get_column("ts").to_physical(), part.select(VALUES).rows(), strict=True)),
+        )
         written = sum(ts not in held for ts in new)
         unchanged = sum(held.get(ts) == row for ts, row in new.items())
         held.update(new)

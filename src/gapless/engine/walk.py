@@ -8,8 +8,8 @@ and says nothing of what follows. So a page that comes short is no proof, and ne
 3. Bars absent between bars are asked for once more, cut differently: absent twice is answered, found is kept, and what
    could not be confirmed stays unanswered.
 4. An answer with nothing new is asked again, now reaching as far as the source has bars: the first later bar proves
-   that those before it do not exist. When nothing later exists, several agreeing answers are believed only of an
-   instrument that the source lists as no longer traded.
+   that those before it do not exist. That nothing later exists is believed only of an instrument that the source lists
+   as not traded, when several answers that hold its earlier bars all end at the same one.
 5. The last bar of an answer is kept only when a later bar was seen, or our own clock too says that it is final.
 """
 
@@ -30,9 +30,11 @@ from gapless.errors import Faulty
 from gapless.events import Fetched
 from gapless.protocols import Answer, Page
 from gapless.series import Series
-from gapless.spans import Micros, Span, SpanSet, iso
+from gapless.spans import Micros, Span, SpanSet, Timeframe, iso
 
-AGREEING = 4  # answers without anything new before the walk concludes
+_DAILY = Timeframe.parse("1d")
+AGREEING = 4  # answers that must say the same before an end is believed
+FRUITLESS = 8  # answers in a row without anything new before the walk gives up
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +110,16 @@ class Walk:
         end = self.end + self._size
         return Span(start, end if not self._fruitless else max(end, self.venue.now() + self._size))
 
-    async def _ask(self, span: Span) -> Page:
-        began = time.perf_counter()
-        page, attempts = await self.http.page(self.series, span)
+    async def _ask(self, span: Span, series: Series | None = None) -> Page:
+        series, began = series or self.series, time.perf_counter()
+        page, attempts = await self.http.page(series, span)
         self._attempts += attempts
         self.tally.requests += attempts
         self.tally.retries += attempts - 1
         self.tally.bytes += page.bytes
         self.tally.pages += 1
         seconds = time.perf_counter() - began
-        self.http.observer(Fetched(self.series, self.http.source.name, span, page.frame.height, page.bytes, seconds))
+        self.http.observer(Fetched(series, self.http.source.name, span, page.frame.height, page.bytes, seconds))
         return page
 
     def _fresh(self, page: Page) -> pl.DataFrame | None:
@@ -181,19 +183,34 @@ class Walk:
 
     async def _nothing_new(self) -> None:
         self._fruitless += 1
-        if self._fruitless < AGREEING:
-            if self._fruitless > 1:
-                await self.http.rest(self._fruitless)
-            return
-        if not await self.venue.ended(self.series.instrument):
+        if self._fruitless == AGREEING and await self._over():
+            rest = Span(self.cursor, self.end)
+            await self.keep(Kept(self.series, pl.DataFrame(), (self._answer(rest, rest, 0, ""),)))
+            self.cursor = self.end
+        elif self._fruitless == FRUITLESS:
             raise Faulty(
-                f"{self.http.source.name} answered nothing for {self.series} from {iso(self.cursor)}, "
+                f"{self.http.source.name} answered nothing new for {self.series} from {iso(self.cursor)}, "
                 f"{self._fruitless} times.",
                 hint="gapless repair asks again; if the instrument is gone, gapless instruments sync says so",
             )
-        rest = Span(self.cursor, self.end)
-        await self.keep(Kept(self.series, pl.DataFrame(), (self._answer(rest, rest, 0, ""),)))
-        self.cursor = self.end
+        elif self._fruitless > 1:  # the first time at once, only reaching further
+            await self.http.rest(min(self._fruitless, AGREEING))
+
+    async def _over(self) -> bool:
+        """Has the instrument ended before the cursor? An empty answer is no witness; one that ends early may be."""
+        if not await self.venue.ended(self.series.instrument):
+            return False
+        return await self._same_end(self._timeframe) or await self._same_end(_DAILY)
+
+    async def _same_end(self, timeframe: Timeframe) -> bool:
+        """Do answers that start at different bars, hold bars before the cursor and have room for more, end alike?"""
+        limit, size = timeframe.floor(self.cursor), timeframe.micros
+        ends = set()
+        for cut in range(AGREEING):
+            start = limit - (self.http.source.limits.page_bars - 2 - cut) * size
+            page = await self._ask(Span(start, self.venue.now() + size), Series(self.series.instrument, timeframe))
+            ends.add(int(_opens(page.frame)[-1]) if page.frame.height else limit)
+        return len(ends) == 1 and ends.pop() + size <= limit
 
     # ---- small things
 
