@@ -205,12 +205,14 @@ class Walk:
     async def _same_end(self, timeframe: Timeframe) -> bool:
         """Do answers that start at different bars, hold bars before the cursor and have room for more, end alike?"""
         limit, size = timeframe.floor(self.cursor), timeframe.micros
-        ends = set()
-        for cut in range(AGREEING):
+        ends: list[int] = []
+        for cut in range(2 * AGREEING):
             start = limit - (self.http.source.limits.page_bars - 2 - cut) * size
             page = await self._ask(Span(start, self.venue.now() + size), Series(self.series.instrument, timeframe))
-            ends.add(int(_opens(page.frame)[-1]) if page.frame.height else limit)
-        return len(ends) == 1 and ends.pop() + size <= limit
+            ends += [int(_opens(page.frame)[-1])] if page.frame.height else []
+            if len(ends) == AGREEING or cut + 1 - len(ends) == AGREEING:
+                break
+        return len(ends) == AGREEING and len(set(ends)) == 1 and ends[0] + size <= limit
 
     # ---- small things
 
@@ -238,12 +240,12 @@ class Walk:
 
 def _opens(frame: pl.DataFrame) -> Micros:
     """Open times, µs."""
-    return frame.get_column("ts").to_physical().to_numpy().astype(np.int64, copy=False)
+    return frame.get_column("ts").to_numpy().view(np.int64)
 
 
 def digest_of(rows: pl.DataFrame) -> str:
     """A short fingerprint of the values, the same on every machine."""
     digest = hashlib.blake2b(digest_size=8)
     for name in ("ts", *VALUES):
-        digest.update(rows.get_column(name).to_physical().to_numpy().tobytes())
+        digest.update(rows.get_column(name).to_numpy().tobytes())
     return digest.hexdigest()

@@ -235,7 +235,7 @@ def _proven(frame: pl.DataFrame, timeframe: Timeframe, span: Span) -> int:
     """Up to where the answer is the whole truth: the close of its last bar."""
     if not frame.height:
         return span.start
-    last = int(frame.get_column("ts").to_physical()[-1])
+    last = int(frame.get_column("ts").to_numpy()[-1].view(np.int64))
     return min(span.end, timeframe.floor(last) + timeframe.micros)
 
 
