@@ -9,6 +9,7 @@ import polars as pl
 
 from gapless.errors import UsageError
 from gapless.series import Instrument
+from gapless.sim.clock import VenueClock
 from gapless.sim.faults import parse_faults
 from gapless.spans import MINUTE, Span, SpanSet, Timeframe, parse_time
 
@@ -19,9 +20,10 @@ Reader = Callable[[Instrument, Timeframe, Span], pl.DataFrame]
 class SimConfig:
     """How the venue is to be. Times are ISO-8601 text or µs since the epoch.
 
-    The market: ``seed``, ``symbols`` (how many, or which), ``start`` and ``end`` of listings, ``silence`` ("flat" or
-    "omit"), and how often interruptions come; ``outages`` and ``halts`` (by symbol) replace the random ones on both
-    APIs. ``reader`` replays bars instead (give ``symbols`` by name).
+    The market: ``seed``, ``symbols`` (how many, or which), ``start`` and ``end`` of all listings, ``silence`` ("flat"
+    or "omit"), and how often interruptions come; ``outages`` and ``halts`` (by symbol) replace the random ones on both
+    APIs. ``reader`` replays bars instead (give ``symbols`` by name, and ``listed`` to spare the reader a
+    look at everything it has).
     The clock: ``now`` (None: the host's) and ``speed``. Faults: see ``parse_faults``.
     Limits: ``weight_limit`` None takes the venue's own, 0 counts nothing; ``window``, ``ban`` and ``hold`` (how long a
     ``timeout`` fault holds a request) are real seconds.
@@ -35,7 +37,7 @@ class SimConfig:
     seed: int = 7
     symbols: int | tuple[str, ...] = 20
     start: str | int = "2020-01-01"
-    end: str | int = "2049-12-01"
+    end: str | int | None = None
     silence: str = "flat"
     outages_per_month: float = 0.35
     halts_per_month: float = 0.08
@@ -44,6 +46,7 @@ class SimConfig:
     outages: SpanSet | None = None
     halts: dict[str, SpanSet] | None = None
     reader: Reader | None = None
+    listed: dict[str, Span] | None = None
     now: str | int | None = None
     speed: float = 1.0
     faults: str = ""
@@ -56,6 +59,7 @@ class SimConfig:
 
     def __post_init__(self) -> None:
         parse_faults(self.faults)
+        VenueClock(self.starts_at, speed=self.speed)
         if self.reader is not None and isinstance(self.symbols, int):
             raise UsageError("a replay needs the names of its symbols.", hint="symbols=('BTCUSDT', …)")
         for name in ("window", "ban", "hold"):

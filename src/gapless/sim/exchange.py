@@ -1,6 +1,6 @@
 """The venue as clients meet it: requests in, replies out, with weights, parameters and faults. No sockets here.
 
-A request goes through: number it → a fault of the whole request? → banned or over its weight? → read the parameters →
+A request goes through: number it → banned? → a fault of the whole request? → over its weight? → read the parameters →
 answer → content faults. ``Handled.fault`` tells the server what to do to the connection.
 """
 
@@ -72,14 +72,18 @@ class Exchange:
 
     def client_time(self) -> int:
         """The venue's clock as it tells it to clients: shifted by the ``skew`` fault, µs."""
+        if self.faults.plan.skew:
+            self.faults.happened("skew")
         return self.clock() + self.faults.plan.skew
 
     def handle(self, api: Api, endpoint: str, params: Params, address: str) -> Handled:
         """Answer one request of the client at ``address``."""
         self._number += 1
         number = self._number
-        fault = self.faults.transport(number)
-        reply = self._refused(api, fault, number, address) or self._metered(api, endpoint, params, address, number)
+        barred = self._meters[api].banned(address)
+        fault = None if barred else self.faults.transport(number)
+        reply = barred or self._fault_reply(api, fault, number, address)
+        reply = reply or self._metered(api, endpoint, params, address, number)
         if fault in ("reset", "truncate") and reply.status != 200:
             fault = None
         if fault is not None:
@@ -105,7 +109,7 @@ class Exchange:
         limit = api.weight_limit if config.weight_limit is None else config.weight_limit
         return Meter(limit, self.clock.after, window=config.window, ban=config.ban, patience=config.patience)
 
-    def _refused(self, api: Api, fault: str | None, number: int, address: str) -> Reply | None:
+    def _fault_reply(self, api: Api, fault: str | None, number: int, address: str) -> Reply | None:
         """The answer of a fault that needs no work on the request."""
         if fault == "ban":
             return self._meters[api].ban(address)
@@ -143,6 +147,8 @@ class Exchange:
         if interval not in Timeframe.ALL:
             raise refusals.invalid_interval()
         start, end = _time(params, "startTime"), _time(params, "endTime")
+        if not api.spot and start is not None and end is not None and start > end:
+            raise refusals.start_after_end()  # spot answers with an empty page
         return Ask(symbol, Timeframe.ALL[interval], start, end, _limit(api, params))
 
     def _symbol(self, api: Api, symbol: str, now: int) -> str:
@@ -182,7 +188,7 @@ class Exchange:
 
 def _truth(config: SimConfig, venue: str) -> Truth:
     if config.reader is not None and not isinstance(config.symbols, int):
-        return Replay(config.reader, config.symbols, venue=venue)
+        return Replay(config.reader, config.symbols, venue=venue, listed=config.listed)
     return Market(
         config.seed, config.symbols, config.start, config.end, venue=venue, silence=config.silence,
         outages_per_month=config.outages_per_month, halts_per_month=config.halts_per_month,

@@ -92,7 +92,7 @@ class Faults:
 
     def __init__(self, plan: Plan, seed: int, *, late_window: int) -> None:
         self.plan, self.seed, self.late_window = plan, seed, late_window
-        self.injected: Counter[str] = Counter({"skew": 1} if plan.skew else {})
+        self.injected: Counter[str] = Counter()
         self._left = {name: rate.count for name, rate in plan.rates.items() if rate.count is not None}
         self._late: set[tuple[str, str, int]] = set()
         self._spoilers: dict[str, Callable[[list[bytes], PageFacts], list[bytes]]] = {

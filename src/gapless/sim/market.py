@@ -13,6 +13,7 @@ Nothing is carried from one day to the next, so any day can be made first, and m
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
@@ -31,6 +32,7 @@ from gapless.spans import DAY, MINUTE, WEEK, Micros, Span, SpanSet, Timeframe, i
 MINUTES = 1440
 FIRST_DAY = parse_time("2010-01-01") // DAY
 LAST_DAY = parse_time("2050-01-01") // DAY
+_SYMBOL = re.compile(r"^[A-Z0-9][A-Z0-9\-_.]{0,19}$")
 _1M, _1D = Timeframe.parse("1m"), Timeframe.parse("1d")
 _CLOCK = np.arange(MINUTES, dtype=np.int64)
 _COMMON_VOLATILITY = 0.024
@@ -41,7 +43,7 @@ _SEASON = 0.35 * np.sin(2 * np.pi * (_CLOCK - 540) / MINUTES) + 0.40 * (_CLOCK %
 
 
 class Market:
-    """A venue's truth. ``symbols``: how many, or which; ``start`` and ``end`` bound the listings (UTC).
+    """A venue's truth. ``symbols``: how many, or which; ``start`` and ``end`` bound all listings.
 
     ``outages`` and ``halts`` replace the random ones; ``silence`` says what a minute without a trade looks like:
     ``"flat"`` (Binance: volume 0 at the last close) or ``"omit"`` (Bitfinex: no bar).
@@ -56,7 +58,7 @@ class Market:
         seed: int = 7,
         symbols: int | Sequence[str] = 20,
         start: str | int = "2020-01-01",
-        end: str | int = "2049-12-01",
+        end: str | int | None = None,
         *,
         venue: str = "BINANCE",
         silence: str = "flat",
@@ -70,7 +72,8 @@ class Market:
     ) -> None:
         self.seed, self.venue, self.silence = seed, venue, silence
         self.symbols = names.symbols(symbols) if isinstance(symbols, int) else tuple(symbols)
-        self.span = _checked(Span.parse(start, end), silence)
+        self.span = _checked(Span.parse(start, LAST_DAY * DAY if end is None else end), silence)
+        self._check_names()
         self._listed = interruptions.listings(seed, self.symbols, self.span, late=listed_late, gone=delisted)
         self.outages = outages if outages is not None else self._random(("outage", venue), outages_per_month, (20, 200))
         self._halts = halts
@@ -119,9 +122,17 @@ class Market:
             raise UnknownName(f"symbol of {self.venue}", name, self.symbols)
         return name
 
+    def _check_names(self) -> None:
+        bad = [s for s in self.symbols if not _SYMBOL.match(s)]
+        if bad or not self.symbols or len(set(self.symbols)) < len(self.symbols):
+            raise UsageError(
+                f"these are no symbols for a market: {', '.join(bad or self.symbols) or 'none'}.",
+                hint="at least one, each once, of capital letters and digits (20 at most)",
+            )
+
     def _listing(self, name: str) -> Listing:
         span = self.listed(name)
-        gone = span.end if span.end < self.span.end else None
+        gone = span.end if span.end < LAST_DAY * DAY else None
         status = "trading" if gone is None else "delisted"
         return Listing(Instrument(self.venue, name), status, span.start, gone)
 
@@ -226,10 +237,10 @@ def _waves(seed: int, name: str, day: int) -> Floats:
 
 
 def _walk(chance: np.random.Generator, mood: Floats, volatility: float, total: float) -> Floats:
-    """Minute log returns: size follows the mood, one in 400 jumps, the sum is ``total``."""
-    size = np.exp(0.45 * mood) * (volatility * 0.8 / np.sqrt(MINUTES))
+    """Minute log returns: size follows the mood, one in 300 jumps, the sum is ``total``."""
+    size = np.exp(0.55 * mood) * (volatility * 0.65 / np.sqrt(MINUTES))
     returns = chance.standard_normal(MINUTES) * size
-    returns[chance.random(MINUTES) < 1 / 400] *= 4.5
+    returns[chance.random(MINUTES) < 1 / 300] *= 6.0
     return np.asarray(returns + (total - returns.sum()) / MINUTES)
 
 

@@ -56,6 +56,10 @@ def invalid_interval() -> Refusal:
     return Refusal(error(400, -1120, "Invalid interval."))
 
 
+def start_after_end() -> Refusal:
+    return Refusal(error(400, -1023, "Start time is greater than end time."))
+
+
 def invalid_limit() -> Refusal:
     return Refusal(error(400, -1130, "Data sent for parameter 'limit' is not valid."))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -19,6 +19,7 @@ MOST_DECIMALS = 8
 class Replay:
     """Serves ``reader(instrument, timeframe, span)``: any frame with the bar columns; absent extras become 0.
 
+    ``listed`` says from when to when each symbol has bars; where it does not, everything is read once to see.
     Each timeframe is read as such: what the reader does not have at 1h is not made up from its 1m.
     """
 
@@ -28,11 +29,13 @@ class Replay:
         symbols: Sequence[str],
         *,
         venue: str = "BINANCE",
+        listed: Mapping[str, Span] | None = None,
         cached_days: int = 256,
     ) -> None:
         self.reader, self.venue, self.symbols = reader, venue, tuple(symbols)
         self.outages = SpanSet.of()
         self.block = lru_cache(cached_days)(self._read)
+        self._given = listed or {}
         self.listed = lru_cache(4096)(self._listed)
 
     def truth(self, symbol: str | Instrument, timeframe: str | Timeframe, span: Span) -> pl.DataFrame:
@@ -57,6 +60,8 @@ class Replay:
         return Scale(MOST_DECIMALS, MOST_DECIMALS, MOST_DECIMALS)
 
     def _listed(self, symbol: str) -> Span:
+        if symbol in self._given:
+            return self._given[symbol]
         found = [self._ends(symbol, timeframe) for timeframe in Timeframe.ALL.values()]
         spans = [span for span in found if span]
         if not spans:

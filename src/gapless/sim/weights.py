@@ -40,11 +40,14 @@ class Meter:
         self._now = now
         self._clients: dict[str, _Client] = {}
 
+    def banned(self, address: str) -> Reply | None:
+        """The answer to a client that is banned."""
+        left = self._client(address).banned_until - self._now()
+        return self._banned(left) if left > 0 else None
+
     def take(self, address: str, weight: int) -> Reply | None:
-        """Count a request; a refusal when the client is banned or over its weight."""
+        """Count a request; a refusal when the client is over its weight."""
         client, now = self._client(address), self._now()
-        if now < client.banned_until:
-            return self._banned(client.banned_until - now)
         if not self.limit:
             return None
         client.used += weight
