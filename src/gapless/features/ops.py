@@ -193,64 +193,73 @@ def lane_window(op: int, x: Lane, y: Lane, z: Lane, o: Lane, p: float, q: float)
 
 
 @_inlined
-def ema_step(v: float, y: float, c: float, n: float, alpha: float) -> tuple[float, float, float]:
-    """One step of an exponential mean seeded with the mean of its first n values: (value, state, count).
+def seed_step(v: float, y: float, c: float, e: float, n: float) -> tuple[float, float, float, float]:
+    """One of the first n values of a seeded mean: (value, state, count, rounding still owed).
+
+    The sum carries its rounding errors along, so the seed is the correctly rounded mean as TradingView's is.
+    """
+    s = y + v
+    part = s - y
+    e = e + ((y - (s - part)) + (v - part))
+    c = c + 1.0
+    if c < n:
+        return nan, s, c, e
+    s = (s + e) / n
+    return s, s, c, 0.0
+
+
+@_inlined
+def ema_step(v: float, y: float, c: float, e: float, n: float, alpha: float) -> tuple[float, float, float, float]:
+    """One step of an exponential mean seeded with the mean of its first n values: (value, state, count, owed).
 
     A missing or infinite input gives NaN and leaves the state alone.
     """
     if v - v != 0.0:
-        return nan, y, c
+        return nan, y, c, e
     if c >= n:
         y = y + alpha * (v - y)
-        return y, y, c
-    y = y + v
-    c = c + 1.0
-    if c < n:
-        return nan, y, c
-    y = y / n
-    return y, y, c
+        return y, y, c, e
+    return seed_step(v, y, c, e, n)
 
 
 @_inlined
-def rma_step(v: float, y: float, c: float, n: float) -> tuple[float, float, float]:
-    """One step of Wilder's mean, seeded likewise: (value, state, count)."""
+def rma_step(v: float, y: float, c: float, e: float, n: float) -> tuple[float, float, float, float]:
+    """One step of Wilder's mean, seeded likewise: (value, state, count, owed)."""
     if v - v != 0.0:
-        return nan, y, c
+        return nan, y, c, e
     if c >= n:
         y = (y * (n - 1.0) + v) / n
-        return y, y, c
-    y = y + v
-    c = c + 1.0
-    if c < n:
-        return nan, y, c
-    y = y / n
-    return y, y, c
+        return y, y, c, e
+    return seed_step(v, y, c, e, n)
 
 
 @_compiled
 def recur_time(op: int, x: Lane, o: Lane, st: Lane, k: int, p: float, q: float) -> None:
     """A recursion along a stretch of time; its state stays in registers."""
-    y, c = st[k], st[k + 1]
+    y, c, e = st[k], st[k + 1], st[k + 2]
     if op == EMA:
         for i in range(o.shape[0]):
-            o[i], y, c = ema_step(x[i], y, c, p, q)
+            o[i], y, c, e = ema_step(x[i], y, c, e, p, q)
     else:
         for i in range(o.shape[0]):
-            o[i], y, c = rma_step(x[i], y, c, p)
-    st[k], st[k + 1] = y, c
+            o[i], y, c, e = rma_step(x[i], y, c, e, p)
+    st[k], st[k + 1], st[k + 2] = y, c, e
 
 
 @_compiled
-def recur_symbols(op: int, x: Lane, o: Lane, y: Lane, c: Lane, who: Table, p: float, q: float) -> None:
-    """One step of a recursion for every symbol in ``who``."""
+def recur_symbols(
+    op: int, x: Lane, o: Lane, st: npt.NDArray[np.float64], k: int, who: Table, p: float, q: float
+) -> None:
+    """One step of a recursion for every symbol in ``who``; ``st`` is (state, symbol)."""
+    y, c, e = st[k], st[k + 1], st[k + 2]
     if op == EMA:
         for i in range(o.shape[0]):
             s = who[i]
-            o[i], y[s], c[s] = ema_step(x[i], y[s], c[s], p, q)
+            o[i], y[s], c[s], e[s] = ema_step(x[i], y[s], c[s], e[s], p, q)
     else:
         for i in range(o.shape[0]):
             s = who[i]
-            o[i], y[s], c[s] = rma_step(x[i], y[s], c[s], p)
+            o[i], y[s], c[s], e[s] = rma_step(x[i], y[s], c[s], e[s], p)
 
 
 @_compiled
@@ -311,8 +320,7 @@ def run_live(
         x = cur[prog[pc, 2] if prog[pc, 3] == 0 else scratch, :m]
         o = cur[prog[pc, 1], :m]
         if op >= EMA:
-            k = prog[pc, 8]
-            recur_symbols(op, x, o, st[k], st[k + 1], who, par[pc, 0], par[pc, 1])
+            recur_symbols(op, x, o, st, prog[pc, 8], who, par[pc, 0], par[pc, 1])
         else:
             y = cur[prog[pc, 4] if prog[pc, 5] == 0 else scratch + 1, :m]
             z = cur[prog[pc, 6] if prog[pc, 7] == 0 else scratch + 2, :m]

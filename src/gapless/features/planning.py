@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -211,17 +210,18 @@ def _conform(plan: FeaturePlan, columns: Mapping[str, Floats]) -> dict[str, Floa
 def encode(plan: FeaturePlan, state: Floats) -> bytes:
     """A state vector as portable bytes: magic, version of the plan, digest, numbers."""
     body = state.astype("<f8").tobytes()
-    head = _MAGIC + plan.version_all.encode() + struct.pack("<q", len(state))
+    head = _MAGIC + f"{plan.version_all} {plan.program.layout}\n".encode()
     return head + hashlib.sha256(head + body).digest() + body
 
 
 def decode(plan: FeaturePlan, blob: bytes) -> Floats:
     """The state vector of ``encode``; raises UsageError when the bytes are not this plan's or are damaged."""
     hint = "rebuild from the bars; a state is never guessed"
-    head, digest, body = blob[: len(_MAGIC) + 24], blob[len(_MAGIC) + 24 : len(_MAGIC) + 56], blob[len(_MAGIC) + 56 :]
+    end = len(_MAGIC) + 50
+    head, digest, body = blob[:end], blob[end : end + 32], blob[end + 32 :]
     if not head.startswith(_MAGIC) or hashlib.sha256(head + body).digest() != digest:
         raise UsageError("the state is damaged, or is no feature state.", hint=hint)
-    version = head[len(_MAGIC) : len(_MAGIC) + 16].decode()
-    if version != plan.version_all or len(body) != 8 * plan.program.state_size:
-        raise UsageError(f"the state was made by version {version}, this plan is {plan.version_all}.", hint=hint)
+    made_by, mine = head[len(_MAGIC) : -1].decode(), f"{plan.version_all} {plan.program.layout}"
+    if made_by != mine or len(body) != 8 * plan.program.state_size:
+        raise UsageError(f"the state was made by version {made_by}, this plan is {mine}.", hint=hint)
     return np.frombuffer(body, dtype="<f8").astype(np.float64)

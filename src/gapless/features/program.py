@@ -3,13 +3,14 @@
 1. Only what the outputs need is kept, in graph order (inputs before users).
 2. A node that someone reads at a lag, an input and a constant own their slot; the others' slots are used again once
    their last reader has run. A slot is never written by its own reader: aliased lanes do not vectorise.
-3. Recursions get two numbers of state each.
+3. Recursions get three numbers of state each: value, count, rounding owed by the seed.
 4. The state of one symbol is a vector: the recursions' numbers, then of every node read at a lag its last values,
    oldest first. Batch and live share it, so either continues what the other began.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ from gapless.features.graph import CONST, INPUT, RECURSIONS, Graph, Node
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-STATE_OF_RECURSION = 2
+STATE_OF_RECURSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,8 @@ class Program:
     """What the kernels run.
 
     ``rows`` (instruction, 9) and ``params`` (instruction, 2), see ops.py; ``inputs``: column → slot; ``consts``:
-    slot → value; ``kept``: (slot, bars) of the nodes that are read at a lag; ``outputs``: slots in the order asked.
+    slot → value; ``kept``: (slot, bars) of the nodes that are read at a lag; ``outputs``: slots in the order asked;
+    ``numbers``: of the recursions' state; ``layout``: 32 hex digits over what stands where in the state.
     """
 
     rows: Ints
@@ -38,6 +40,7 @@ class Program:
     kept: tuple[tuple[int, int], ...]
     outputs: tuple[int, ...]
     numbers: int
+    layout: str
 
     @property
     def reach(self) -> int:
@@ -100,7 +103,15 @@ class _Compiler:
             kept=tuple((self.slot[i], self.lags[i]) for i in self.order if self.lags[i]),
             outputs=tuple(self.slot[i] for i in self.roots),
             numbers=self.numbers,
+            layout=self._layout(),
         )
+
+    def _layout(self) -> str:
+        """Whose numbers, then whose last values, in the order of the state vector."""
+        entry, facts = self.graph.entries, self.graph.facts
+        parts = [facts[i].digest for i in self.order if entry[i].op in RECURSIONS]
+        parts += [f"{facts[i].digest}@{self.lags[i]}" for i in self.order if self.lags[i]]
+        return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
 
     def _owns(self, i: int) -> bool:
         """Must this node's slot never be used again?"""
