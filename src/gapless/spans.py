@@ -180,6 +180,9 @@ class SpanSet:
         return SpanSet.merge(np.concatenate((self.starts, other.starts)), np.concatenate((self.ends, other.ends)))
 
     def __and__(self, other: SpanSet) -> SpanSet:
+        small, large = (self, other) if len(self) <= len(other) else (other, self)
+        if len(small) <= 1:  # the usual case: one long stretch against many holes
+            return large.clip(Span(int(small.starts[0]), int(small.ends[0]))) if small else small
         return self._combine(other, 2)
 
     def __sub__(self, other: SpanSet) -> SpanSet:

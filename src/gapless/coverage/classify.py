@@ -24,7 +24,7 @@ from itertools import pairwise
 import numpy as np
 
 from gapless.coverage.gap import Gap, join
-from gapless.coverage.grid import Market, bars_between
+from gapless.coverage.grid import Market, bars_between, touched_bars
 from gapless.coverage.lane import Lane, Piece, Why, open_lane
 from gapless.coverage.outage import find_outages, give
 from gapless.coverage.sessions import explain_sessions
@@ -84,10 +84,10 @@ def _explain(lanes: Sequence[Lane], market: Market, at: int, traded: Traded) -> 
         if lane.rest:
             _unanswered(lane)
             _witnessed(lane, traded)
-    answered = [_only_possible(lane) for lane in lanes]
-    explain_sessions(answered, market)
-    give(answered, find_outages(answered))
-    explain_silence(answered)
+        lane.look()
+    explain_sessions(lanes, market)
+    give(lanes, find_outages(lanes))
+    explain_silence(lanes)
 
 
 def _settle(lane: Lane, market: Market, at: int) -> None:
@@ -99,10 +99,9 @@ def _settle(lane: Lane, market: Market, at: int) -> None:
             pending, "pending", 1.0, lambda s: (f"not final before {iso(market.final_at(timeframe, s.start))}",)
         )
         _known_listing(lane)
-        lane.explain(facts.refused, "vendor_hole", 0.9, lambda _: ("rows came and were quarantined",))
-    lane.live = lane.expected & facts.answered
-    if lane.pieces:
-        lane.live = lane.live - SpanSet.of(*(span for piece in lane.pieces for span in piece.spans))
+        refused = touched_bars(facts.refused, timeframe)
+        lane.explain(refused, "vendor_hole", 0.9, _saying("rows came and were quarantined"))
+    lane.look()
 
 
 def _known_listing(lane: Lane) -> None:
@@ -118,10 +117,10 @@ def _known_listing(lane: Lane) -> None:
 
 
 def _unanswered(lane: Lane) -> None:
-    facts = lane.facts
-    for answer in sorted(facts.failed, key=lambda a: a.known_at, reverse=True):
-        lane.explain(SpanSet.of(answer.asked) - facts.answered, "failed", 1.0, _failure(answer), answer.attempts)
-    lane.explain(lane.rest - facts.answered, "never_asked", 1.0, lambda _: ("no source was ever asked for this",))
+    for answer in sorted(lane.facts.failed, key=lambda a: a.known_at, reverse=True):
+        asked = Span(lane.timeframe.ceil(answer.asked.start), lane.timeframe.ceil(answer.asked.end))
+        lane.explain(SpanSet.of(asked) - lane.answered, "failed", 1.0, _failure(answer), answer.attempts)
+    lane.explain(lane.rest - lane.answered, "never_asked", 1.0, _saying("no source was ever asked for this"))
 
 
 def _failure(answer: Answer) -> Why:
@@ -141,30 +140,19 @@ def _witnessed(lane: Lane, traded: Traded) -> None:
         testimony = traded(lane.facts.series.instrument, run)
         if testimony:
             who, spans = testimony
-            lane.explain(spans, "vendor_hole", 0.95, _saying(f"{who} saw trading here"))
-
-
-def _only_possible(lane: Lane) -> Lane:
-    """The lane with ``live`` cut to what is not explained by listing or by nobody having asked."""
-    gone = [s for piece in lane.pieces if piece.cls != "vendor_hole" for s in piece.spans]
-    if gone:
-        lane.live = lane.live - SpanSet.of(*gone)
-    return lane
+            lane.explain(touched_bars(spans, lane.timeframe), "vendor_hole", 0.95, _saying(f"{who} saw trading here"))
 
 
 def _gaps(lane: Lane, market: Market) -> list[Gap]:
     found = [gap for piece in lane.pieces for gap in _of_piece(lane, piece)]
     found += _conflicts(lane, market)
-    found.sort(key=lambda gap: gap.span)
-    present = lane.facts.present
-
-    def nothing_between(end: int, start: int) -> bool:
-        if start <= end:
-            return start == end
-        edges = np.array([end], dtype=np.int64), np.array([start], dtype=np.int64)
-        return not any(bars_between(s, *edges, lane.timeframe)[0] for s in (lane.expected, present))
-
-    return join(found, nothing_between)
+    if len(found) < 2:
+        return found
+    found.sort(key=lambda gap: gap.span.start)
+    ends, starts = (np.array([getattr(g.span, side) for g in found], dtype=np.int64) for side in ("end", "start"))
+    edges = ends[:-1], np.maximum(starts[1:], ends[:-1])
+    apart = [bars_between(spans, *edges, lane.timeframe) > 0 for spans in (lane.expected, lane.facts.present)]
+    return join(found, ~(apart[0] | apart[1]))
 
 
 def _of_piece(lane: Lane, piece: Piece) -> list[Gap]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from gapless.series import Series
 from gapless.spans import DAY, HOUR, Span, Timeframe, iso
@@ -87,12 +90,15 @@ def severity(bars: int, timeframe: Timeframe) -> str:
     return SEVERITIES[sum(size >= step for step in steps)]
 
 
-def join(gaps: Iterable[Gap], between: Any) -> list[Gap]:
-    """Neighbouring gaps of one series, class and evidence as one, where ``between(a, b)`` says nothing lies between."""
-    joined: list[Gap] = []
-    for gap in gaps:
-        last = joined[-1] if joined else None
-        if last and (last.cls, last.evidence) == (gap.cls, gap.evidence) and between(last.span.end, gap.span.start):
+def join(gaps: Sequence[Gap], touching: npt.NDArray[np.bool_]) -> list[Gap]:
+    """Gaps of one series in order, those of one class and evidence made one where they touch.
+
+    ``touching[i]`` says that nothing expected and nothing present lies between gap i and gap i + 1.
+    """
+    joined = list(gaps[:1])
+    for gap, touches in zip(gaps[1:], touching.tolist(), strict=True):
+        last = joined[-1]
+        if touches and last.bars and (last.cls, last.evidence) == (gap.cls, gap.evidence):
             joined[-1] = replace(last, span=Span(last.span.start, gap.span.end), bars=last.bars + gap.bars)
         else:
             joined.append(gap)

@@ -66,6 +66,20 @@ def _opens(spans: SpanSet, timeframe: Timeframe) -> Micros:
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
 
+def whole_bars(spans: SpanSet, timeframe: Timeframe) -> SpanSet:
+    """The bars that lie inside ``spans`` whole: an answer that ends in the middle of a bar does not speak for it."""
+    size, offset = timeframe.micros, timeframe.offset
+    starts = -((offset - spans.starts) // size) * size + offset
+    return SpanSet.merge(starts, (spans.ends - offset) // size * size + offset)
+
+
+def touched_bars(spans: SpanSet, timeframe: Timeframe) -> SpanSet:
+    """The bars that overlap ``spans``."""
+    size, offset = timeframe.micros, timeframe.offset
+    starts = (spans.starts - offset) // size * size + offset
+    return SpanSet.merge(starts, -((offset - spans.ends) // size) * size + offset)
+
+
 def time_before(spans: SpanSet, at: Micros) -> Micros:
     """How much of ``spans`` lies before each time of ``at``, in µs."""
     if not spans:

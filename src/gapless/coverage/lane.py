@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gapless.coverage.grid import Floats, Market, bars_between
+from gapless.coverage.grid import Floats, Market, bars_between, whole_bars
 from gapless.protocols import Facts
 from gapless.spans import DAY, MINUTE, Micros, Span, SpanSet, Timeframe, hull
 
@@ -34,6 +34,7 @@ class Lane:
     facts: Facts
     within: Span
     expected: SpanSet
+    answered: SpanSet
     rest: SpanSet
     live: SpanSet = field(default_factory=SpanSet.of)
     pieces: list[Piece] = field(default_factory=list)
@@ -42,12 +43,19 @@ class Lane:
     def timeframe(self) -> Timeframe:
         return self.facts.series.timeframe
 
+    def look(self) -> None:
+        """Say anew when bars were possible: answered for, and not out of the question. A hole was a bar once."""
+        never = [s for piece in self.pieces if piece.cls != "vendor_hole" for s in piece.spans]
+        self.live = (self.expected & self.answered) - SpanSet.of(*never)
+
     def explain(self, spans: SpanSet, cls: str, confidence: float, why: Why, attempts: int = 0) -> None:
         """Take ``spans`` out of what is missing and not explained."""
+        if not self.rest or not spans:
+            return
         part = self.rest & spans
         if part:
             self.pieces.append(Piece(part, cls, confidence, why, attempts))
-            self.rest = self.rest - part
+            self.rest = SpanSet.of() if part == self.rest else self.rest - part
 
 
 def open_lane(facts: Facts, market: Market, within: Span | None, grids: dict[Span, SpanSet]) -> Lane | None:
@@ -58,7 +66,8 @@ def open_lane(facts: Facts, market: Market, within: Span | None, grids: dict[Spa
     if span not in grids:
         grids[span] = market.expected(facts.series.timeframe, span)
     expected = grids[span]
-    return Lane(facts, span, expected, expected - facts.present)
+    answered = whole_bars(facts.answered, facts.series.timeframe)
+    return Lane(facts, span, expected, answered, expected - facts.present)
 
 
 def extent(facts: Facts) -> Span | None:

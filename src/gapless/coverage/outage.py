@@ -113,7 +113,7 @@ def give(lanes: Sequence[Lane], outages: Outages) -> None:
     why = _wording(outages)
     for lane in lanes:
         spans = _with_edges(lane.rest, joint, _EDGE * lane.timeframe.micros)
-        lane.explain(spans, "venue_outage", 0.95, why)
+        lane.explain(spans, "venue_outage", 0.95 if outages.live.min() > 2 else 0.8, why)
 
 
 def _with_edges(silent: SpanSet, joint: SpanSet, edge: int) -> SpanSet:

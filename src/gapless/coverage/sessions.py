@@ -51,7 +51,7 @@ def explain_sessions(lanes: Sequence[Lane], market: Market) -> None:
         also = int(heavy[:, column].sum()) - 1
         day = iso(int(days.labels[column]))[:10]
         if have == 0 and also > 0:
-            if (days.lost[:, column] == days.live[:, column]).all():
+            if not market.always_open and (days.lost[:, column] == days.live[:, column]).all():
                 lane.explain(
                     SpanSet.of(run), "calendar_conflict", 1 - 0.5 ** (also + 1), _nobody(day, also + 1, market)
                 )

@@ -35,7 +35,7 @@ def learn_listings(lanes: Sequence[Lane]) -> None:
 
 def _leading(lane: Lane) -> Span | None:
     """The answered silence before the first bar; all of it, when there never was a bar."""
-    if not lane.rest or lane.facts.listed_at is not None:
+    if not lane.rest:
         return None
     end = int(lane.facts.present.starts[0]) if lane.facts.present else lane.within.end
     quiet = (lane.rest & lane.live).clip(Span(lane.within.start, max(end, lane.within.start)))
