@@ -84,7 +84,7 @@ class Replay:
         volume = values[VOLUME]
         price = np.divide(values[QUOTE], volume, out=np.zeros_like(volume), where=volume > 0)
         values[-1] = values[TAKER] * price  # the store does not keep it
-        return _scaled(table["ts"].to_physical().to_numpy().astype(np.int64), values)
+        return _scaled(table["ts"].to_physical().to_numpy().astype(np.int64), values).cut(span)
 
 
 def _column(table: pl.DataFrame, name: str) -> Floats:
