@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
+import pytest
 
 from gapless.bars import check_bars, conform
 from gapless.protocols import Answer, Counts, Facts, WriteReport
@@ -80,14 +81,17 @@ class MemoryStore:
         fact = self.fact(series)
         return SpanSet.of(span) - fact.present - fact.answered
 
+    def wrong(self, truth: pl.DataFrame, series: Series) -> list[int]:
+        """Times of stored bars that the truth does not have, or has with other values."""
+        right = dict(zip(truth.get_column("ts").to_physical(), truth.select(VALUES).rows(), strict=True))
+        return [ts for ts, row in self.rows.get(series, {}).items() if right.get(ts) != row]
 
-def wrong_bars(store: MemoryStore, truth: pl.DataFrame, series: Series) -> list[int]:
-    """Times of stored bars that the truth does not have, or has with other values."""
-    right = dict(zip(truth.get_column("ts").to_physical(), truth.select(VALUES).rows(), strict=True))
-    return [ts for ts, row in store.rows.get(series, {}).items() if right.get(ts) != row]
+    def lost(self, truth: pl.DataFrame, series: Series) -> list[int]:
+        """Times of true bars that are not stored, though the ledger says that the source answered: silently lost."""
+        answered, held = self.fact(series).answered, self.rows.get(series, {})
+        return [ts for ts in truth.get_column("ts").to_physical() if ts not in held and answered.contains(ts)]
 
 
-def lost_bars(store: MemoryStore, truth: pl.DataFrame, series: Series) -> list[int]:
-    """Times of true bars that are neither stored nor in what the ledger calls unanswered: silently lost."""
-    answered, held = store.fact(series).answered, store.rows.get(series, {})
-    return [ts for ts in truth.get_column("ts").to_physical() if ts not in held and answered.contains(ts)]
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()

@@ -111,6 +111,8 @@ class PacedHttp:
                 await self._after_fault(error, attempt)
             except Throttled as error:
                 self._after_throttle(error, attempt)
+            except _GivenUpError as end:
+                raise end.error from None
             except Refused:
                 self.breaker.succeeded()  # it answered; it is well
                 raise
@@ -135,9 +137,8 @@ class PacedHttp:
         seconds = self._asked_pause(error, attempt)
         if self.pause.extend(seconds, self._now(), error.message):
             self.observer(Paused(self.source.name, error.message, seconds))
-        if attempt == self.patience.attempts:
+        if attempt == self.patience.attempts and seconds <= self.patience.longest_pause:
             raise Throttled(f"{error.message} (attempt {attempt} of {attempt})", banned=error.banned) from error
-        self._give_up_if_long(seconds, error.message)
         self.observer(Retried(self.source.name, error.message, seconds, attempt))
 
     def _asked_pause(self, error: Throttled, attempt: int) -> float:
@@ -145,13 +146,15 @@ class PacedHttp:
             return max(1.0, (error.retry_at - self.clock()) / SECOND)
         return 120.0 if error.banned else min(60.0, 5.0 * 2.0 ** (attempt - 1))
 
-    def _give_up_if_long(self, seconds: float, reason: str) -> None:
+    def _give_up_if_long(self, seconds: float) -> None:
         if seconds > self.patience.longest_pause:
             until = iso(self.clock() + int(seconds) * SECOND)
-            raise Throttled(
-                f"{self.source.name} will not answer before {until}: {reason}",
-                banned=True,
-                hint="run again after that time; what was done is kept",
+            raise _GivenUpError(
+                Throttled(
+                    f"{self.source.name} will not answer before {until}: {self.pause.reason}",
+                    banned=True,
+                    hint="run again after that time; what was done is kept",
+                )
             )
 
     # ---- step 2
@@ -187,7 +190,7 @@ class PacedHttp:
             self._tell_pacing(seconds)
             await self._wait(seconds)
         while (seconds := self.pause.wait(self._now())) > 0:
-            self._give_up_if_long(seconds, self.pause.reason)
+            self._give_up_if_long(seconds)
             await self._wait(seconds)
         if self.stop.is_set():
             raise Interrupted("stopped before the next request.")
@@ -196,10 +199,11 @@ class PacedHttp:
         while (seconds := self.breaker.wait(self._now())) > 0:
             silent = self._now() - self.breaker.since
             if silent > self.patience.outage:
-                raise Faulty(
+                error = Faulty(
                     f"{self.source.name} has given no usable answer for {silent:.0f} s.",
                     hint=_reach(self.source.base_url),
                 )
+                raise _GivenUpError(error)
             await self._wait(seconds)
 
     def _tell_pacing(self, seconds: float) -> None:
@@ -219,6 +223,14 @@ class PacedHttp:
             await asyncio.wait_for(self.stop.wait(), seconds)
         except TimeoutError:
             return
+
+
+class _GivenUpError(Exception):
+    """Passes through the retrying: the source as a whole is given up, not this request."""
+
+    def __init__(self, error: SourceError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class _Single:
@@ -243,14 +255,21 @@ async def opened(
 ) -> AsyncIterator[PacedHttp]:
     """A ``PacedHttp`` over one session, closed at the end."""
     patience = patience or Patience()
+    async with session_for(patience, concurrency or source.limits.concurrency) as session:
+        yield PacedHttp(source, session, patience=patience, observer=observer, stop=stop, clock=clock)
+
+
+def session_for(patience: Patience, connections: int) -> aiohttp.ClientSession:
+    """One connection for each worker, kept open."""
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=concurrency or source.limits.concurrency),
+        connector=aiohttp.TCPConnector(limit=connections),
         timeout=aiohttp.ClientTimeout(total=patience.timeout, sock_connect=min(10.0, patience.timeout)),
         headers={"User-Agent": f"gapless/{__version__}"},
         read_bufsize=2**20,  # a page fits, so that reading it is not stopped and started
     )
-    async with session:
-        yield PacedHttp(source, session, patience=patience, observer=observer, stop=stop, clock=clock)
+    # aiohttp would repeat a GET by itself when the connection breaks: unpaced, uncounted, unseen.
+    session._retry_connection = False
+    return session
 
 
 def latest_believable(now: int, retry_after: str, stated: int | None) -> int | None:
