@@ -144,7 +144,7 @@ class _Reader:
         try:
             return ast.parse(flat.strip(), mode="eval").body
         except SyntaxError as error:
-            raise self._error(f"not an expression ({error.msg})", (error.offset or 1) - 1) from None
+            raise self._error(f"not an expression ({error.msg})", (error.offset or len(flat.strip()) + 1) - 1) from None
         except (RecursionError, MemoryError, ValueError):
             raise ExpressionError("the expression is nested too deeply.", hint="name its parts") from None
 
