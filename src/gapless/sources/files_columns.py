@@ -16,7 +16,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         "opentime", "opentimestamp", "klineopentime", "windowstart", "timeperiodstart", "candlebegintime", "startts",
         "barstart", "starttime", "starttimestamp", "timestamp", "ts", "unix", "unixtime", "unixtimestamp", "epoch",
         "timestampms", "datetime", "dateutc", "timeutc", "localtime", "gmttime", "date", "time", "t", "start", "begin",
-        "bartime", "tradedate", "day",
+        "bartime", "tradedate", "day", "index", "indexlevel0", "unnamed0", "column1",
     ),
     "open": ("open", "o", "openprice", "priceopen", "pxopen", "first"),
     "high": ("high", "h", "highprice", "pricehigh", "pxhigh", "max"),
@@ -126,17 +126,23 @@ def _require(found: Mapping[str, str], names: Sequence[str], where: str) -> None
 
 # ---------------------------------------------------------------- file names
 
-_LENGTHS = {"s": "s", "m": "m", "min": "m", "minute": "m", "h": "h", "hour": "h", "d": "d", "day": "d", "w": "w",
-            "week": "w", "mo": "mo", "M": "mo", "month": "mo"}  # fmt: skip
-_TIMEFRAME = r"(?:1s|[135]m|1[05]m|[34][05]m|[123468]h|12h|[13]d|1w|1mo|1M|\d{1,2}min(?:ute)?|1hour|1day|1week|1month)"
-_SYMBOL = r"[A-Z0-9^][A-Z0-9.^=]*"
-_DATED = r"(?:-\d{4}(?:-\d{2}){0,2})?"
+_LENGTHS = {"s": "s", "m": "m", "min": "m", "minute": "m", "h": "h", "H": "h", "hour": "h", "d": "d", "D": "d",
+            "day": "d", "w": "w", "W": "w", "week": "w", "mo": "mo", "M": "mo", "month": "mo"}  # fmt: skip
+_TIMEFRAME = (
+    r"(?:1s|[135]m|1[05]m|[34][05]m|(?:[123468]|12)[hH]|[13][dD]|1[wW]|1mo|1M"
+    r"|\d{1,2}min(?:ute)?|1hour|1day|1week|1month)"
+)
+_SYMBOL = r"(?=[^-_]*[A-Z])[A-Z0-9^][A-Z0-9.^=]*(?:-[A-Z]+)?"
+_DATED = r"(?:-\d{4}(?:-?\d{2}){0,2})?"
 _ARCHIVE = re.compile(rf"(?P<symbol>{_SYMBOL}(?:_\d{{6}})?)-{_TIMEFRAME}{_DATED}")
-_FREQTRADE = re.compile(rf"(?P<base>[A-Z0-9]+)_(?P<quote>[A-Z0-9]+)(?:_[A-Z0-9]+)?-{_TIMEFRAME}(?:-(?P<kind>\w+))?")
+_FREQTRADE = re.compile(
+    rf"(?P<base>[A-Z0-9]+)_(?P<quote>[A-Z][A-Z0-9]*)(?:_[A-Z0-9]+)?-{_TIMEFRAME}(?:-(?P<kind>\w+))?"
+)
 _MARKET = re.compile(rf"(?:spot|um|cm|perp|swap|futures?|linear|inverse)_(?P<symbol>{_SYMBOL})_{_TIMEFRAME}(?:[_-].*)?")
 _VENUED = re.compile(rf"(?P<venue>[A-Z]+)_(?P<symbol>{_SYMBOL})_{_TIMEFRAME}(?:[_-].*)?")
 _PLAIN = re.compile(rf"(?P<symbol>{_SYMBOL})[_. ]{_TIMEFRAME}(?:[_-]\d.*)?")
-_BARE = re.compile(r"[A-Z0-9^][A-Z0-9.^=-]{0,14}")
+_BARE = re.compile(rf"(?P<symbol>{_SYMBOL})(?:[-_]\d{{4}}(?:-?\d{{2}}){{0,2}})?")
+_NO_SYMBOLS = {"BARS", "CANDLES", "DATA", "EXPORT", "KLINES", "OHLC", "OHLCV", "PRICES", "TEST"}
 
 
 @dataclass(frozen=True)
@@ -162,8 +168,8 @@ def symbol_in(stem: str, venue: str) -> Named:
         return Named(pair, f"symbol {pair} from the file name (pair {found['base']}_{found['quote']})")
     for pattern in (_ARCHIVE, _MARKET, _PLAIN, _BARE):
         if found := pattern.fullmatch(stem):
-            symbol = found.groupdict().get("symbol") or stem
-            return Named(symbol, f"symbol {symbol} from the file name")
+            symbol = found["symbol"]
+            return Named() if symbol in _NO_SYMBOLS else Named(symbol, f"symbol {symbol} from the file name")
     if (found := _VENUED.fullmatch(stem)) and found["venue"] == venue:
         return Named(found["symbol"], f"symbol {found['symbol']} from the file name")
     return Named()

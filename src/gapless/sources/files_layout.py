@@ -60,8 +60,9 @@ class Times:
 
     ``kind``: ``instant`` (a datetime with a zone), ``naive`` (a datetime without), ``date``, ``epoch`` (numbers since
     1970, the unit by magnitude, row by row), ``text`` (with ``formats``; ``offsets`` when some rows end in Z or
-    +hh:mm). ``midnights``: the instants of a daily table all lie at 00:00 UTC. ``old``: numbers reach back before
-    1970, so small ones are early times, not seconds.
+    +hh:mm). ``zone``: whose calendar date a daily bar gets. ``ends``: daily times are the ends of bars, not their
+    dates. ``seconds``: all numbers are seconds. ``old``: numbers reach back before 1970, so small ones are early
+    times in ms, not seconds.
     """
 
     kind: Literal["instant", "naive", "date", "epoch", "text"]
@@ -70,7 +71,9 @@ class Times:
     tz: str | None = None
     formats: tuple[str, ...] = ()
     offsets: bool = False
-    midnights: bool = False
+    zone: str = "UTC"
+    ends: bool = False
+    seconds: bool = False
     old: bool = False
 
     def describe(self) -> str:

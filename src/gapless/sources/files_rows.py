@@ -14,7 +14,7 @@ from gapless.sources import files_times
 from gapless.sources.files_columns import close_time_only, key, map_columns, symbol_in
 from gapless.sources.files_layout import Layout, ReadOptions
 from gapless.sources.files_tables import Batch, Part, Table
-from gapless.spans import DAY, Timeframe
+from gapless.spans import DAY, SECOND, Timeframe
 
 _PAIR = re.compile(r"([A-Z0-9]+)/([A-Z0-9]+)(?::[A-Z0-9]+)?")
 _THOUSANDS = r"^\s*[+-]?\d{1,3}(,\d{3})+(\.\d*)?\s*$"
@@ -140,8 +140,9 @@ def _decimal_comma(table: Table, frame: pl.DataFrame, columns: Mapping[str, str]
 def _check_order(frame: pl.DataFrame, columns: Mapping[str, str], where: str) -> None:
     """Columns taken by position must behave like open, high, low, close."""
     o, h, low, c = (numbers(frame[columns[name]].head(1000), False) for name in PRICES)
-    right = ((h >= o) & (h >= c) & (low <= o) & (low <= c)).drop_nulls()
-    if len(right) and float(right.sum()) < 0.9 * len(right):
+    finite = o.is_finite() & h.is_finite() & low.is_finite() & c.is_finite()
+    right = ((h >= o) & (h >= c) & (low <= o) & (low <= c)).filter(finite.fill_null(False))
+    if 2 * int(right.sum()) < len(right):
         raise InputError(
             f"{where}: there is no header, and columns 2 to 5 are not open, high, low, close.",
             hint="add a header line, or map the columns: --columns open=COLUMN,…",
@@ -210,14 +211,15 @@ def _instruments(source: pl.DataFrame, layout: Layout, row: int) -> pl.Series:
     names = symbols.replace_strict(table, default=None, return_dtype=pl.String)
     if layout.symbol is None:
         return names
-    other = ((names != f"{layout.venue}:{layout.symbol}") | names.is_null()).arg_true()
+    wanted = f"{layout.venue}:{layout.symbol}"
+    other = (symbols.is_not_null() & (names != wanted).fill_null(True)).arg_true()
     if len(other):
         raise UsageError(
             f"{layout.path}: row {row + other[0]} is of symbol '{symbols[other[0]]}', "
             f"but --symbol {layout.symbol} was given.",
             hint="leave --symbol out: the symbols are taken from the column",
         )
-    return names
+    return names.fill_null(wanted)
 
 
 def _instrument(text: str, venue: str) -> str | None:
@@ -261,9 +263,10 @@ def check_shape(frame: pl.DataFrame, layout: Layout, timeframe: Timeframe) -> No
     usual, share = _usual(steps)
     finer = usual < timeframe.micros and share > 0.5
     coarser = usual > timeframe.micros and share > 0.5 and bool((steps % usual == 0).all())
+    monthly = timeframe.micros == DAY and bool((steps >= 7 * DAY).all())
     name = next((known for known, each in Timeframe.ALL.items() if each.micros == usual), None)
-    if (finer or coarser) and timeframe.micros != usual:
-        length = name or f"{usual // 1_000_000} s"
+    if finer or coarser or monthly:
+        length = name or (f"{usual // DAY} days" if usual >= DAY else f"{usual // SECOND} s")
         raise UsageError(
             f"{layout.path}: the bars lie {length} apart, but the timeframe given is {timeframe}.",
             hint=f"give --timeframe {name}" if name else f"gapless keeps {', '.join(Timeframe.ALL)}",

@@ -48,6 +48,7 @@ _FOREIGN = {
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
     b"FEA1": "a Feather file of version 1",
     b"SQLite format": "an SQLite database",
+    b"PK": "an archive inside an archive",
 }
 
 
@@ -154,7 +155,9 @@ def guarded(name: str) -> Iterator[None]:
         raise InputError(f"{name}: the archive is damaged: {error}.", hint="fetch it again") from None
     except NotImplementedError as error:
         raise InputError(f"{name}: {error}.", hint="unpack it and import the table inside") from None
-    except RuntimeError as error:  # zipfile's word for an encrypted member
+    except RuntimeError as error:
+        if "encrypted" not in str(error):  # zipfile has no class of its own for it
+            raise
         raise InputError(f"{name}: {error}.", hint="unpack it with its password and import the table inside") from None
     except pl.exceptions.PolarsError as error:
         raise InputError(

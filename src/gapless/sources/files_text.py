@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -79,7 +80,9 @@ def dialect_of(head: bytes, where: str) -> Dialect:
 def _first_lines(head: bytes, where: str) -> list[str]:
     """Up to 30 whole lines of text that are not blank."""
     text = _decode(head[: head.rfind(b"\n") + 1] or head, where).removeprefix("\ufeff")
-    return [line for line in text.splitlines() if line.strip()][:30]
+    if "\r" in text and "\n" not in text:
+        raise InputError(f"{where}: lines end in CR alone.", hint="convert the line ends to LF")
+    return [line.rstrip("\r") for line in text.split("\n") if line.strip()][:30]
 
 
 def _regular(lines: Sequence[str], separator: str) -> int:
@@ -127,7 +130,7 @@ def _unique(names: Sequence[str]) -> tuple[str, ...]:
 def _csv_batches(part: Part, dialect: Dialect, rows: int) -> Iterator[Batch]:
     done = 0
     with opened(part) as stream:
-        for chunk in _chunks(stream, dialect.skip):
+        for chunk in _chunks(stream, dialect.skip, part.name):
             batch = _csv_batch(chunk, dialect, part.name, done)
             done += batch.frame.height
             for start in range(0, batch.frame.height, rows):
@@ -135,31 +138,28 @@ def _csv_batches(part: Part, dialect: Dialect, rows: int) -> Iterator[Batch]:
                 yield Batch(batch.frame.slice(start, rows), torn)
 
 
-def _chunks(stream: IO[bytes], skip: int) -> Iterator[bytes]:
-    """Whole lines, about CHUNK bytes at a time, without byte-order mark, blank lines and the first ``skip`` lines."""
-    left = b""
-    while data := stream.read(CHUNK):
+def _chunks(stream: IO[bytes], skip: int, where: str) -> Iterator[bytes]:
+    """Whole lines, about CHUNK bytes at a time, without byte-order mark, blank lines and the first ``skip`` lines.
+
+    A line ends at a line break even inside quotes: no cell of a bar holds one, and a stray quote spoils one line only.
+    """
+    left, first = b"", True
+    data = stream.read(CHUNK).removeprefix(_BOM)
+    while data:
+        following = stream.read(CHUNK)
         data = left + data
-        end = _line_end(data)
-        left, data = data[end:], data[:end]
-        data, skip = _drop_lines(data.removeprefix(_BOM), skip)
-        if data:
-            yield data
-    data, skip = _drop_lines(left.removeprefix(_BOM), skip)
-    if data.strip():
-        yield data
+        end = data.rfind(b"\n") + 1 if following else len(data)
+        if not end and len(data) > CHUNK:
+            raise InputError(f"{where}: a line of over {CHUNK >> 20} MB.", hint="this is not a table; check the file")
+        whole, skip = _drop_lines(data[:end], skip, first)
+        if whole.strip():
+            yield whole
+        left, data, first = data[end:], following, False
 
 
-def _line_end(data: bytes) -> int:
-    """After the last line break that is not inside quotes."""
-    end = data.rfind(b"\n") + 1
-    while end and data.count(b'"', 0, end) % 2:
-        end = data.rfind(b"\n", 0, end - 1) + 1
-    return end
-
-
-def _drop_lines(data: bytes, skip: int) -> tuple[bytes, int]:
-    if b"\n\n" in data or b"\n\r\n" in data or data[:1] in (b"\n", b"\r") or data.startswith(b" "):
+def _drop_lines(data: bytes, skip: int, first: bool) -> tuple[bytes, int]:
+    """Without blank lines (looked for closely where the file begins) and without the lines still to skip."""
+    if first or b"\n\n" in data or b"\n\r\n" in data or data[:1] in (b"\n", b"\r"):
         data = re.sub(rb"(?m)^[ \t]*\r?\n", b"", data)
     while skip and data:
         data, skip = data.partition(b"\n")[2], skip - 1
@@ -167,48 +167,37 @@ def _drop_lines(data: bytes, skip: int) -> tuple[bytes, int]:
 
 
 def _csv_batch(chunk: bytes, dialect: Dialect, where: str, done: int) -> Batch:
-    """Cells as text. Rows of another width than the header cannot be trusted: they go through the slow reader."""
+    """Cells as text. A row of another width than the header cannot be trusted: such chunks go through ``_slow``."""
     if b"\0" in chunk:
         raise InputError(
             f"{where}: NUL bytes after row {done}.", hint="the file is damaged or not text: fetch it again"
         )
-    width = len(dialect.names)
-    lines = chunk.count(b"\n") + (not chunk.endswith(b"\n"))
-    bare = re.sub(rb'"[^"]*"', b"", chunk) if b'"' in chunk else chunk
-    if bare is chunk and bare.count(dialect.separator.encode()) == (width - 1) * lines:
-        try:
-            return Batch(_fast(chunk, dialect))
-        except pl.exceptions.SchemaError:
-            pass  # a row with too many cells, made up for by one with too few
-        except pl.exceptions.ComputeError:
-            _decode(chunk, where, done)
-    elif bare.count(dialect.separator.encode()) == (width - 1) * (bare.count(b"\n") + (not bare.endswith(b"\n"))):
+    bare = re.sub(rb'"[^"\n]*"', b"", chunk) if b'"' in chunk else chunk
+    lines = bare.count(b"\n") + (not bare.endswith(b"\n"))
+    if b'"' not in bare and bare.count(dialect.separator.encode()) == (len(dialect.names) - 1) * lines:
         try:
             return Batch(_fast(chunk, dialect))
         except pl.exceptions.PolarsError:
-            pass
+            pass  # a row too long beside one too short, or bytes that are not UTF-8, which _decode names
     return _slow(_decode(chunk, where, done), dialect)
 
 
 def _fast(chunk: bytes, dialect: Dialect) -> pl.DataFrame:
-    return pl.read_csv(
-        chunk, has_header=False, separator=dialect.separator, schema=dict.fromkeys(dialect.names, pl.String())
-    )
+    names = dict.fromkeys(dialect.names, pl.String())
+    return pl.read_csv(chunk, has_header=False, separator=dialect.separator, schema=names)
 
 
 def _slow(text: str, dialect: Dialect) -> Batch:
-    """Row by row: rows of the wrong width become null cells, their text is kept."""
+    """Line by line: a row of the wrong width, or with a stray quote, becomes null cells, its text is kept."""
     width = len(dialect.names)
-    lines = text.splitlines(keepends=True)
-    reader = csv.reader(lines, delimiter=dialect.separator)
     cells: list[list[str | None]] = []
     torn: list[str | None] = []
-    before = 0
-    for row in reader:
-        right = len(row) == width
-        cells.append(list(row) if right else [None] * width)
-        torn.append(None if right else "".join(lines[before : reader.line_num]).rstrip("\r\n"))
-        before = reader.line_num
+    for line in text.removesuffix("\n").split("\n"):
+        line_text = line.rstrip("\r")
+        row = next(csv.reader([line_text], delimiter=dialect.separator), [])
+        right = len(row) == width and line.count('"') % 2 == 0
+        cells.append([cell or None for cell in row] if right else [None] * width)
+        torn.append(None if right else line_text)
     frame = pl.DataFrame(cells, schema=dict.fromkeys(dialect.names, pl.String()), orient="row")
     return Batch(frame, pl.Series(torn, dtype=pl.String))
 
@@ -228,7 +217,7 @@ def _decode(data: bytes, where: str, done: int = 0) -> str:
 
 
 def json_table(part: Part, head: bytes, kind: str, rows: int) -> Table:
-    """JSON in any of these shapes: rows as arrays or objects, a line each, in a list or under a key; columns of lists."""
+    """JSON in these shapes: rows as arrays or objects, a line each, in a list or under a key; columns of lists."""
     text = head.removeprefix(_BOM).lstrip()
     if kind == "jsonl":
         return _rows_table(part, kind, _json_lines(part), rows)
@@ -296,14 +285,18 @@ def _json_decode(data: bytes, where: str, done: int = 0) -> Any:
 
     try:
         return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass  # perhaps only a NaN, which JSON does not know but Python writes
+    try:
+        return json.loads(data)
+    except ValueError as error:
         raise InputError(f"{where}: not JSON after row {done}: {error}.", hint="fetch or export it again") from None
 
 
 def _json_lines(part: Part) -> Iterator[list[Any]]:
     done = 0
     with opened(part) as stream:
-        for chunk in _chunks(stream, 0):
+        for chunk in _chunks(stream, 0, part.name):
             rows = [_line(line) for line in chunk.splitlines() if line.strip()]
             done += len(rows)
             yield rows
@@ -330,6 +323,8 @@ def _json_elements(part: Part, mark: bytes) -> Iterator[list[Any]]:
             if first:
                 data, first = data.removeprefix(_BOM).lstrip()[1:], False
             at = max((found.start() for found in cut.finditer(data, max(0, len(data) - HEAD))), default=-1)
+            if at < 0 and len(data) > _WHOLE_JSON:
+                raise InputError(f"{part.name}: no row ends after row {done}.", hint="expected [[…], …] or [{…}, …]")
             if at < 0:
                 left = data
                 continue
@@ -358,6 +353,9 @@ def _json_rows(value: Any, where: str) -> tuple[list[Any], str | None]:
         symbol = next((value[k] for k in ("ticker", "symbol", "pair") if isinstance(value.get(k), str)), None)
         if isinstance(names := value.get("columns"), list) and isinstance(data := value.get("data"), list):
             return [dict(zip(names, row, strict=False)) for row in data], symbol
+        if value and all(isinstance(cells, dict) for cells in value.values()):  # pandas' default: column → index → cell
+            keys = dict.fromkeys(key for cells in value.values() for key in cells)
+            return [{"index": key} | {name: cells.get(key) for name, cells in value.items()} for key in keys], symbol
         lists = {name: cells for name, cells in value.items() if isinstance(cells, list)}
         nested = [cells for cells in lists.values() if cells and isinstance(cells[0], dict | list)]
         if len(nested) == 1:

@@ -2,48 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
+from dataclasses import replace
 
 import polars as pl
 
-from gapless.errors import InputError
+from gapless.errors import InputError, UsageError
+from gapless.sources.files_formats import OFFSET, SAMPLE, formats_in, kin, number, numeric, stamp_in, strptime
 from gapless.sources.files_layout import ReadOptions, Times
 from gapless.spans import DAY, SECOND
 
 _LIMIT = 250_000_000_000 * SECOND  # about the year 9900: beyond it polars cannot print a time, let alone convert one
-_SAMPLE = 1000
-
-# The shape of a date → its format. Two formats: which of them it is shows only where a day is greater than 12.
-_SHAPES: dict[str, tuple[str, ...]] = {
-    r"\d{4}-\d{1,2}-\d{1,2}": ("%Y-%m-%d",),
-    r"\d{4}/\d{1,2}/\d{1,2}": ("%Y/%m/%d",),
-    r"\d{4}\.\d{1,2}\.\d{1,2}": ("%Y.%m.%d",),
-    r"\d{8}": ("%Y%m%d",),
-    r"\d{1,2}\.\d{1,2}\.\d{4}": ("%d.%m.%Y",),
-    r"\d{1,2}/\d{1,2}/\d{4}": ("%m/%d/%Y", "%d/%m/%Y"),
-    r"\d{1,2}/\d{1,2}/\d{2}": ("%m/%d/%y", "%d/%m/%y"),
-    r"\d{1,2}-\d{1,2}-\d{4}": ("%m-%d-%Y", "%d-%m-%Y"),
-    r"\d{1,2}-[A-Za-z]{3}-\d{2}": ("%d-%b-%y",),
-    r"\d{1,2}-[A-Za-z]{3}-\d{4}": ("%d-%b-%Y",),
-    r"\d{1,2} [A-Za-z]{3} \d{4}": ("%d %b %Y",),
-    r"[A-Za-z]{3} \d{1,2}, \d{4}": ("%b %d, %Y",),
-    r"[A-Za-z]{4,9} \d{1,2}, \d{4}": ("%B %d, %Y",),
-}
-_CLOCKS = {
-    r"\d{1,2}:\d{2}:\d{2}(\.\d+)?": "%H:%M:%S%.f",
-    r"\d{1,2}:\d{2}": "%H:%M",
-    r"\d{1,2}:\d{2}:\d{2} [AaPp][Mm]": "%I:%M:%S %p",
-    r"\d{1,2}:\d{2} [AaPp][Mm]": "%I:%M %p",
-    r"\d{6}": "%H%M%S",
-    r"\d{4}": "%H%M",
-}
-_OFFSET = r"\s*(Z|UTC|GMT|[+-]\d{2}:?\d{2})$"
-_TEXT = re.compile(
-    rf"(?P<date>{'|'.join(f'(?:{s})' for s in _SHAPES)})"
-    rf"(?:(?P<sep>[T ])(?P<clock>\d[\d:.]*(?: [AaPp][Mm])?)(?P<off>{_OFFSET[:-1]})?)?"
-)
-_STAMPS = {12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+_THURSDAY, _SATURDAY = 3, 5  # the epoch was a Thursday; Monday is 0
 
 
 # ---------------------------------------------------------------- choosing
@@ -52,136 +21,80 @@ _STAMPS = {12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 def choose(sample: pl.Series, column: str, options: ReadOptions, where: str) -> tuple[Times, tuple[str, ...]]:
     """How to read ``sample``'s column, and what to tell; raises InputError when it holds no times."""
     place = f"{where}: column {column}"
-    times = Times("instant", options.timeframe, options.label or "open", options.tz)
-    kind = sample.dtype
-    if isinstance(kind, pl.Datetime):
-        times = _but(times, kind="naive" if kind.time_zone is None else "instant")
-    elif kind == pl.Date:
-        times = _but(times, kind="date")
-    elif kind.is_numeric():
-        times = _numbers(sample, times, options, place)
-    elif kind == pl.String:
-        times = _texts(sample, times, options, place)
-    else:
-        raise InputError(f"{place} has type {kind}, not a time.", hint="map the time with --columns ts=COLUMN")
-    times = _but(times, midnights=_all_midnight(sample, times))
+    times = _written(sample, Times("instant", options.timeframe, options.label or "open", options.tz), options, place)
     _refuse_dates(sample, times, place)
-    return times, tuple(_remarks(sample, times, options, column))
+    if options.timeframe.micros < DAY:
+        return times, tuple(_intraday_remarks(times, column))
+    return _daily(sample, times, column)
 
 
-def _but(times: Times, **changes: object) -> Times:
-    import dataclasses
+def _written(sample: pl.Series, times: Times, options: ReadOptions, place: str) -> Times:
+    """How the times are written, by the column's type, and by its content where it is text or numbers."""
+    kind = sample.dtype
+    if options.time_format and (kind == pl.String or kind.is_integer()):
+        return _told(sample, times, options.time_format, place)
+    if options.time_format:
+        raise UsageError(f"{place} has type {kind}: a time format does not apply.", hint="leave --time-format out")
+    if isinstance(kind, pl.Datetime):
+        return replace(times, kind="naive" if kind.time_zone is None else "instant")
+    if kind == pl.Date:
+        return replace(times, kind="date")
+    if kind.is_numeric():
+        return _numbers(sample, times, place)
+    if kind == pl.String:
+        return _texts(sample, times, place)
+    raise InputError(f"{place} has type {kind}, not a time.", hint="map the time with --columns ts=COLUMN")
 
-    return dataclasses.replace(times, **changes)  # type: ignore[arg-type]  # each caller names a field of its type
+
+def _told(sample: pl.Series, times: Times, form: str, place: str) -> Times:
+    """The format the caller gave, which must read something."""
+    some = sample.cast(pl.String).str.strip_chars().drop_nulls().head(SAMPLE)
+    if not len(some) or strptime(some, form).null_count() == len(some):
+        seen = f"'{some[0]}'" if len(some) else "no value"
+        raise UsageError(f"{place}: {seen} does not fit the time format '{form}'.", hint="correct --time-format")
+    return replace(times, kind="text", formats=(form,), offsets="%z" in form)
 
 
-def _numbers(sample: pl.Series, times: Times, options: ReadOptions, place: str) -> Times:
+def _numbers(sample: pl.Series, times: Times, place: str) -> Times:
     """Epoch numbers, or dates written as numbers (20250501)."""
     digits = sample.drop_nulls()
-    if sample.dtype.is_integer() and (stamp := _stamp(digits.head(_SAMPLE).cast(pl.String))):
-        return _but(times, kind="text", formats=(stamp,))
+    if sample.dtype.is_integer() and (stamp := stamp_in(digits.head(SAMPLE).cast(pl.String))):
+        return replace(times, kind="text", formats=(stamp,))
     whole = digits.cast(pl.Float64, strict=False)
     whole = whole.filter(whole.is_finite())
-    largest = _number(whole.abs().max())
+    largest = number(whole.abs().max())
     if largest < 1e8:
         seen = ", ".join(str(v) for v in digits.head(3).to_list()) or "nothing"
         raise InputError(
             f"{place} holds {seen}: too small for seconds, ms, µs or ns since 1970.",
             hint="map the time with --columns ts=COLUMN",
         )
-    return _but(times, kind="epoch", old=_number(whole.min()) <= -1e11)
+    return replace(times, kind="epoch", seconds=largest < 1e11, old=number(whole.min()) <= -1e11)
 
 
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
-
-
-def _stamp(sample: pl.Series) -> str | None:
-    """The format of times written as digits (20250501, 202505010930, 20250501093000), or None."""
-    lengths = sample.str.len_chars().unique().to_list()
-    if len(lengths) != 1 or lengths[0] not in (8, *_STAMPS):
-        return None
-    form = _STAMPS.get(lengths[0], "%Y%m%d")
-    read = _strptime(sample, form)
-    fits = read.is_between(-2_208_988_800 * SECOND, 4_102_444_800 * SECOND).fill_null(False)
-    return form if bool(fits.all()) else None
-
-
-def _texts(sample: pl.Series, times: Times, options: ReadOptions, place: str) -> Times:
-    """Text times: numbers in text, one of the known shapes, or the format the caller gave."""
+def _texts(sample: pl.Series, times: Times, place: str) -> Times:
+    """Text times: numbers in text, or one of the known shapes."""
     texts = sample.str.strip_chars()
     texts = texts.filter(texts != "").drop_nulls()
-    if options.time_format:
-        return _but(times, kind="text", formats=(options.time_format,))
-    some = texts.head(_SAMPLE)
-    if len(some) and (numeric := _numeric(some)).mean() > 0.5:  # type: ignore[operator]  # a mean of booleans
-        digits = some.filter(numeric)
-        if stamp := _stamp(digits):
-            return _but(times, kind="text", formats=(stamp,))
-        return _numbers(texts.cast(pl.Float64, strict=False), times, options, place)
-    formats, offsets = _formats(texts, place)
-    return _but(times, kind="text", formats=formats, offsets=offsets)
+    some = texts.head(SAMPLE)
+    digits = some.filter(numeric(some))
+    if 2 * len(digits) > len(some):
+        if stamp := stamp_in(digits):
+            return replace(times, kind="text", formats=(stamp,))
+        return _numbers(texts.cast(pl.Float64, strict=False), times, place)
+    formats, offsets = formats_in(texts, place)
+    return replace(times, kind="text", formats=formats, offsets=offsets)
 
 
-def _numeric(texts: pl.Series) -> pl.Series:
-    return texts.str.contains(r"^[+-]?\d+(\.\d*)?([eE][+-]?\d+)?$")
-
-
-def _formats(texts: pl.Series, place: str) -> tuple[tuple[str, ...], bool]:
-    """The formats seen in a sample, most frequent first; raises InputError when no text looks like a time."""
-    seen: Counter[str] = Counter()
-    offsets = False
-    for text in texts.head(_SAMPLE).to_list():
-        if found := _TEXT.fullmatch(text):
-            shape = next(s for s in _SHAPES if re.fullmatch(s, found["date"]))
-            seen[shape + "\0" + (found["sep"] or "") + _clock(found["clock"])] += 1
-            offsets = offsets or bool(found["off"])
-    if not seen:
-        example = f"'{texts[0]}' is not a time gapless knows" if len(texts) else "every cell is empty"
-        raise InputError(
-            f"{place}: {example}.", hint="map the time with --columns ts=COLUMN, or give --time-format '%d.%m.%Y %H:%M'"
-        )
-    formats: dict[str, None] = {}
-    for name, _ in seen.most_common():
-        shape, clock = name.split("\0")
-        formats[_date_format(shape, texts, place) + clock] = None
-    return tuple(formats), offsets
-
-
-def _clock(text: str | None) -> str:
-    if text is None:
-        return ""
-    return next((form for shape, form in _CLOCKS.items() if re.fullmatch(shape, text)), "%H:%M:%S%.f")
-
-
-def _date_format(shape: str, texts: pl.Series, place: str) -> str:
-    """The format of a date shape; month before day or after is decided by a day greater than 12, never assumed."""
-    month_first, *rest = _SHAPES[shape]
-    if not rest:
-        return month_first
-    halves = texts.str.extract_groups(r"^(\d{1,2})[/-](\d{1,2})[/-]").struct
-    one, two = (_number(halves.field(name).cast(pl.Int64).max()) for name in ("1", "2"))
-    if (one > 12) == (two > 12):
-        said = "no day is greater than 12" if one <= 12 else "both orders occur"
-        raise InputError(
-            f"{place}: '{texts[0]}' may be month/day or day/month ({said}).",
-            hint=f"say which: --time-format '{month_first}' or '{rest[0]}'",
-        )
-    return rest[0] if one > 12 else month_first
-
-
-def _all_midnight(sample: pl.Series, times: Times) -> bool:
-    """In a daily table of instants: do all lie at 00:00 UTC, so that they are dates in disguise?"""
-    if times.timeframe.micros < DAY or times.kind not in ("instant", "epoch"):
-        return False
-    at = _instants(sample, times).drop_nulls()
-    return len(at) > 0 and bool((at % DAY == 0).all())
+def _dateless(times: Times) -> bool:
+    """Is a time only a date, by its type or by how it is written?"""
+    bare = all("%H" not in form and "%I" not in form for form in times.formats)
+    return times.kind == "date" or (times.kind == "text" and bare)
 
 
 def _refuse_dates(sample: pl.Series, times: Times, place: str) -> None:
     """Dates without a time of day cannot label intraday bars."""
-    bare = times.kind == "text" and all("%H" not in f and "%I" not in f and "%T" not in f for f in times.formats)
-    if times.timeframe.micros < DAY and (times.kind == "date" or bare):
+    if times.timeframe.micros < DAY and _dateless(times):
         raise InputError(
             f"{place} holds dates without a time of day ('{sample.drop_nulls()[0]}'), "
             f"the timeframe is {times.timeframe}.",
@@ -189,27 +102,45 @@ def _refuse_dates(sample: pl.Series, times: Times, place: str) -> None:
         )
 
 
-def _remarks(sample: pl.Series, times: Times, options: ReadOptions, column: str) -> list[str]:
-    """What was decided that the caller did not say."""
-    daily, local = times.timeframe.micros >= DAY, times.kind in ("naive", "text")
+def _daily(sample: pl.Series, times: Times, column: str) -> tuple[Times, tuple[str, ...]]:
+    """Whose date a daily bar gets, and whether end labels at midnight mean the day before.
+
+    A midnight names its date, whatever the label. But where labels are closes and some fall on a weekend, they are
+    the ends of bars: Saturday 00:00 ends Friday, and around-the-clock markets trade on Saturdays.
+    """
+    times = replace(times, zone=_zone(sample, times))
+    if _dateless(times):
+        return times, ()
+    local = _wall_times(sample, times).drop_nulls()
+    midnights = bool((local % DAY == 0).all())
+    weekend = bool(((local // DAY + _THURSDAY) % 7 >= _SATURDAY).any())
+    times = replace(times, ends=times.label == "close" and (weekend or not midnights))
     remarks = []
-    if local and not daily and options.tz is None and not times.offsets:
-        remarks.append(f"{column} carries no time zone and none was given: taken as UTC (--tz ZONE changes that)")
-    if options.tz is not None and not local and not daily:
-        remarks.append(f"{column} holds absolute times: the time zone {options.tz} is not used")
-    if daily and times.kind in ("instant", "epoch") and not times.midnights:
-        remarks.append(
-            f"{column} holds times of day: each {times.timeframe} bar gets its date in {_zone(sample, times)}"
-        )
-    if daily and times.kind in ("instant", "epoch") and times.label == "close":
-        remarks.append(f"{column} labels the close: a bar that ends at midnight belongs to the day before")
-    return remarks
+    if not midnights:
+        remarks.append(f"{column} holds times of day: each {times.timeframe} bar gets its date in {times.zone}")
+    if times.ends and midnights:
+        remarks.append(f"{column} labels the end of the bar: midnight belongs to the day before")
+    return times, tuple(remarks)
 
 
 def _zone(sample: pl.Series, times: Times) -> str:
-    """The zone whose calendar date names a daily bar."""
+    """The zone whose calendar date names a daily bar: as given, else the column's own; UTC midnights are dates."""
     own = sample.dtype.time_zone if isinstance(sample.dtype, pl.Datetime) else None
+    if times.kind in ("instant", "epoch"):
+        at = _instants(sample, times).drop_nulls()
+        if bool((at % DAY == 0).all()):
+            return "UTC"
     return times.tz or own or "UTC"
+
+
+def _intraday_remarks(times: Times, column: str) -> list[str]:
+    """What was decided about zones that the caller did not say."""
+    local = times.kind in ("naive", "text") and not times.offsets
+    if local and times.tz is None:
+        return [f"{column} carries no time zone and none was given: taken as UTC (--tz ZONE changes that)"]
+    if times.tz is not None and not local:
+        return [f"{column} holds absolute times: the time zone {times.tz} is not used"]
+    return []
 
 
 # ---------------------------------------------------------------- reading
@@ -238,16 +169,20 @@ def _to_open(at: pl.Series, times: Times) -> pl.Series:
 
 def _dates(column: pl.Series, times: Times) -> pl.Series:
     """The session dates as 00:00 UTC; end-labelled weeks go back to their Monday."""
-    if times.kind in ("instant", "epoch"):
-        at = _instants(column, times) - (1 if times.label == "close" else 0)
-        local = at if times.midnights else _wall(at, _zone(column, times))
-    else:
-        local, offset = _locals(column, times)
-        if offset is not None and times.tz is not None:
-            local = _wall(local - offset, times.tz).fill_null(local)
+    local = _wall_times(column, times) - (1 if times.ends else 0)
     if times.label == "close" and times.timeframe.offset:
         return local - (local - times.timeframe.offset) % times.timeframe.micros
     return local - local % DAY
+
+
+def _wall_times(column: pl.Series, times: Times) -> pl.Series:
+    """Local µs of the zone whose date counts; text with an offset keeps the date it is written with."""
+    if times.kind in ("instant", "epoch"):
+        return _wall(_instants(column, times), times.zone)
+    local, offset = _locals(column, times)
+    if offset is None or times.tz is None:
+        return local
+    return _wall(local - offset, times.tz).fill_null(local)
 
 
 def _instants(column: pl.Series, times: Times) -> pl.Series:
@@ -268,32 +203,23 @@ def _locals(column: pl.Series, times: Times) -> tuple[pl.Series, pl.Series | Non
     texts = column.cast(pl.String).str.strip_chars()
     if not times.offsets:
         return _parse(texts, times.formats), None
-    suffix = texts.str.extract(r":\d{2}(?:\.\d+)?(?: [AaPp][Mm])?" + _OFFSET)
-    return _parse(texts.str.replace(_OFFSET, ""), times.formats), _offset(suffix)
+    if "%z" in times.formats[0]:  # polars has gone to UTC already
+        at = _within(strptime(texts, times.formats[0]))
+        return at, pl.zeros(len(at), dtype=pl.Int64, eager=True)
+    suffix = texts.str.extract(r":\d{2}(?:\.\d+)?(?: [AaPp][Mm])?" + OFFSET)
+    bare = texts.zip_with(suffix.is_null(), texts.str.replace(OFFSET, ""))
+    return _parse(bare, times.formats), _offset(suffix)
 
 
 def _parse(texts: pl.Series, formats: tuple[str, ...]) -> pl.Series:
     """Each text by the first format that reads it."""
-    read = _strptime(texts, formats[0])
-    for form in _kin(formats)[1:]:
+    read = strptime(texts, formats[0])
+    for form in kin(formats)[1:]:
         if read.null_count() == texts.null_count():
             break
         left = read.is_null()
-        read = read.fill_null(_strptime(texts.set(~left, None), form))
+        read = read.fill_null(strptime(texts.set(~left, None), form))
     return _within(read)
-
-
-def _kin(formats: tuple[str, ...]) -> list[str]:
-    """The formats, and those a row may fall back to when seconds or the midnight are left out."""
-    more = [f.replace("%H:%M:%S%.f", "%H:%M") for f in formats]
-    return list(dict.fromkeys((*formats, *more)))
-
-
-def _strptime(texts: pl.Series, form: str) -> pl.Series:
-    if "%z" in form:
-        aware = texts.str.strptime(pl.Datetime("us", "UTC"), form, strict=False)
-        return aware.to_physical()
-    return texts.str.strptime(pl.Datetime("us"), form, strict=False).to_physical()
 
 
 def _offset(suffix: pl.Series) -> pl.Series:
@@ -311,38 +237,33 @@ def _offset_of(text: str) -> int:
 
 
 def _epoch(column: pl.Series, times: Times) -> pl.Series:
-    """Numbers since 1970 in µs: seconds, ms, µs or ns by each value's size. Zero is how files write "no time"."""
-    value = pl.col("v")
-    size = value.abs()
-    small = value * (1000 if times.old else SECOND)
-    whole = (
-        pl.when(size >= 10**17).then(value // 1000).when(size >= 10**14).then(value).when(size >= 10**11)
-        .then(value * 1000).when(size > 0).then(small)
-    )  # fmt: skip
-    number = pl.col("f")
-    far = number.abs()
-    part = (
-        pl.when(far >= 1e17).then(number / 1000).when(far >= 1e14).then(number).when(far >= 1e11)
-        .then(number * 1000).when(far > 0).then(number * (1000 if times.old else SECOND))
-    )  # fmt: skip
-    return _whole_first(column, whole, part)
+    """Numbers since 1970 in µs: seconds, ms, µs or ns by each value's size.
 
-
-def _whole_first(column: pl.Series, whole: pl.Expr, part: pl.Expr) -> pl.Series:
-    """Integers exactly; the rest (text or floats with a fraction or exponent) through Float64, rounded to a µs."""
+    Integers are scaled exactly; floats, and text with a fraction or an exponent, to the nearest µs.
+    """
     if column.dtype == pl.String:
         column = column.str.strip_chars()
-    exact = column if column.dtype.is_integer() else None
-    if column.dtype == pl.String:
-        exact = column.cast(pl.Int64, strict=False)
-    if exact is not None:
-        read = pl.DataFrame({"v": exact.cast(pl.Int64, strict=False)}).select(whole.alias("v"))["v"]
-        if exact.null_count() == column.null_count():
-            return _within(read)
-        rest = column.set(exact.is_not_null(), None)
-        return _within(read.fill_null(_whole_first(rest.cast(pl.Float64, strict=False), whole, part)))
-    floats = pl.DataFrame({"f": column.cast(pl.Float64)}).with_columns(pl.col("f").fill_nan(None))
-    return _within(floats.select(part.round().cast(pl.Int64, strict=False).alias("v"))["v"])
+    floats = column.cast(pl.Float64, strict=False)
+    near = _scaled(floats.fill_nan(None), times).round()
+    near = near.set(near.abs() > _LIMIT, None).cast(pl.Int64)
+    if column.dtype.is_float():
+        return near
+    exact = _scaled(column.cast(pl.Int64, strict=False), times)
+    return _within(exact).fill_null(near) if exact.null_count() else _within(exact)
+
+
+def _scaled(column: pl.Series, times: Times) -> pl.Series:
+    """µs by size. Zero is how files write "no time"; below 1973 only where the file's other times say so."""
+    value, size = pl.col("v"), pl.col("v").abs()
+    least = 1 if times.seconds or times.old else 100_000_000
+    thousandth = value // 1000 if column.dtype.is_integer() else value / 1000
+    scaled = (
+        pl.when(size >= 10**17).then(thousandth)
+        .when(size >= 10**14).then(value)
+        .when(size >= 10**11).then(value * 1000)
+        .when(size >= least).then(value * (1000 if times.old else SECOND))
+    )  # fmt: skip
+    return column.alias("v").to_frame().select(scaled.alias("v"))["v"]
 
 
 def _physical(column: pl.Series) -> pl.Series:
