@@ -218,6 +218,54 @@ class Store(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A built stretch of one series' features: bars up to ``last``, the state after it, and what it was made of.
+
+    ``digest`` covers the bars consumed (their times and when they were learned), ``before`` the state it began with.
+    """
+
+    period: str
+    last: int
+    state: bytes
+    digest: str
+    before: str
+
+
+class FeatureStore(Protocol):
+    """Where features are kept, beside the bars they are made of."""
+
+    def rows(self, timeframe: Timeframe, names: Sequence[str] | None, span: Span | None) -> pl.DataFrame:
+        """Bars by (instrument, ts)."""
+        ...
+
+    def keys(self, timeframe: Timeframe, name: str) -> pl.DataFrame:
+        """``ts`` and ``known_at`` of every bar of one instrument, and its ``period``."""
+        ...
+
+    def present(self, timeframe: Timeframe) -> dict[str, SpanSet]: ...
+
+    def segments(self, name: str, series: Series) -> dict[str, Segment]:
+        """Built segments of a set, by period."""
+        ...
+
+    def write_features(
+        self, name: str, series: Series, built: Sequence[tuple[Segment, pl.DataFrame]], *, columns: Sequence[str]
+    ) -> None:
+        """Replace whole periods in one commit, then remember their segments."""
+        ...
+
+    def read_features(
+        self, name: str, timeframe: Timeframe, instrument: str, span: Span | None, columns: Sequence[str]
+    ) -> pl.DataFrame:
+        """Stored feature rows by ts."""
+        ...
+
+    def remember_set(self, name: str, timeframe: Timeframe, features: Mapping[str, tuple[str, str]]) -> None:
+        """Note which (expression, version) each column of a set is."""
+        ...
+
+
 class Executor(Protocol):
     """Runs independent work: threads here, Ray there."""
 

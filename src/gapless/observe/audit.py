@@ -30,6 +30,7 @@ class Audit:
     def __init__(self, run: str, verb: str, started: int) -> None:
         self.run, self.verb, self.started = run, verb, started
         self.counts: dict[Series, Counts] = {}
+        self.nameless = Counts()
         self.tally: Counter[str] = Counter()
         self.per_series: dict[Series, Counter[str]] = {}
         self.reasons: Counter[str] = Counter()
@@ -64,7 +65,7 @@ class Audit:
 
     def totals(self) -> dict[str, int]:
         """The totals of CONTRACT's JSON shape."""
-        counts = asdict(sum(self.counts.values(), Counts()))
+        counts = asdict(sum(self.counts.values(), self.nameless))
         return counts | {name: self.tally[name] for name in ("requests", "retries", "failed")}
 
     def document(self, *, ended: int, outcome: str, gaps: list[dict[str, Any]]) -> dict[str, Any]:

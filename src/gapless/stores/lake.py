@@ -19,19 +19,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
 
-from gapless.bars import SCHEMA, STORED, check_bars, conform
+from gapless.bars import STORED, check_bars, conform
 from gapless.errors import LakeError, LakeFull
-from gapless.protocols import Answer, Clock, Counts, Facts, WriteReport
+from gapless.protocols import Answer, Clock, Facts, Segment, WriteReport
 from gapless.series import Instrument, Series
 from gapless.spans import Span, SpanSet, Timeframe
-from gapless.stores import compare, parquet, refusals
-from gapless.stores.delta import DeltaLog, LiveFile
+from gapless.stores import compare, parquet, periods, refusals
+from gapless.stores.delta import Change, DeltaLog, LiveFile
 from gapless.stores.fold import Folder
 from gapless.stores.lock import WriterLock
 from gapless.stores.meta import Meta
@@ -159,32 +159,30 @@ class Lake:
         frame = self.rows(timeframe, names, span)
         return frame if as_of is None else self._as_of(frame, timeframe, names, span, as_of)
 
-    def rows(self, timeframe: Timeframe, names: Sequence[str] | None, span: Span | None) -> pl.DataFrame:
-        """Current rows of instruments given by name, sorted by key."""
+    def rows(
+        self, timeframe: Timeframe, names: Sequence[str] | None, span: Span | None, columns: list[str] | None = None
+    ) -> pl.DataFrame:
+        """Current rows of instruments given by name, sorted by key; only some ``columns`` where that is enough."""
         tail = self.tail.read(timeframe, "bars", STORED, instruments=names, span=span)
         files = self._files("bars", timeframe, names, span)
-        history = parquet.read([self.root / "bars" / timeframe.name / f.path for f in files], STORED)
-        if span is not None and any(f.first < span.start or f.last >= span.end for f in files):
-            history = history.filter(pl.col("ts").to_physical().is_between(span.start, span.end, closed="left"))
-        return newest(history, tail) if tail.height else history
+        wanted = sorted({*columns, "instrument", "ts", "known_at"}) if columns and tail.height else columns
+        history = parquet.read([self.root / "bars" / timeframe.name / f.path for f in files], STORED, wanted)
+        if any(span is not None and (f.first < span.start or f.last >= span.end) for f in files):
+            history = within(history, span)
+        found = newest(history, tail) if tail.height else history
+        return found.select(columns) if columns else found
 
     def _files(self, kind: str, timeframe: Timeframe, names: Sequence[str] | None, span: Span | None) -> list[LiveFile]:
         wanted = None if names is None else set(names)
-        return [
-            f
-            for f in self.log(kind, timeframe).live()
-            if (wanted is None or f.instrument in wanted)
-            and (span is None or (f.last >= span.start and f.first < span.end))
-        ]
+        live = self.log(kind, timeframe).live()
+        return [f for f in live if (wanted is None or f.instrument in wanted) and touches(f, span)]
 
     def revisions(self, timeframe: Timeframe, names: Sequence[str] | None, span: Span | None) -> pl.DataFrame:
         """Superseded rows, with ``known_from`` and ``known_to``, oldest first."""
         tail = self.tail.read(timeframe, "revisions", REVISIONS, instruments=names, span=span)
         files = self._files("revisions", timeframe, names, span)
         history = parquet.read([self.root / "revisions" / timeframe.name / f.path for f in files], REVISIONS)
-        frame = pl.concat([history, tail])
-        if span is not None:
-            frame = frame.filter(pl.col("ts").to_physical().is_between(span.start, span.end, closed="left"))
+        frame = within(pl.concat([history, tail]), span)
         key = ["instrument", "ts", "known_from"]
         return frame.sort([*key, "known_to"]).unique(key, keep="last", maintain_order=True)
 
@@ -250,10 +248,72 @@ class Lake:
             for name in names
         ]
 
+    # ------------------------------------------------------------ features
+
+    def keys(self, timeframe: Timeframe, name: str) -> pl.DataFrame:
+        """``ts`` and ``known_at`` of every bar of one instrument, and the ``period`` its features are kept under."""
+        rows = self.rows(timeframe, [name], None, ["instrument", "ts", "known_at"])
+        return rows.select("ts", "known_at", periods.label(timeframe, ()).alias("period"))
+
+    def segments(self, name: str, series: Series) -> dict[str, Segment]:
+        """Built segments of a feature set, by period."""
+        return self.meta.segments(name, series)
+
+    def remember_set(self, name: str, timeframe: Timeframe, features: Mapping[str, tuple[str, str]]) -> None:
+        """Note which (expression, version) each column of a set is."""
+        with self.writing("remember a feature set"):
+            self.meta.store_feature_set(name, timeframe, features)
+
+    def feature_log(self, name: str, timeframe: Timeframe, columns: Sequence[str]) -> DeltaLog:
+        """The log of a feature set."""
+        key = f"features/{name}/{timeframe.name}"
+        if key not in self._logs:
+            kinds = {"instrument": STORED["instrument"], "ts": STORED["ts"], **dict.fromkeys(columns, pl.Float64())}
+            self._logs[key] = DeltaLog(self.root / key, kinds)
+        return self._logs[key]
+
+    def write_features(
+        self, name: str, series: Series, built: Sequence[tuple[Segment, pl.DataFrame]], *, columns: Sequence[str]
+    ) -> None:
+        """Replace whole periods in one commit, then remember their segments."""
+        with self.writing("build features"):
+            log = self.feature_log(name, series.timeframe, columns)
+            directory = log.prepare()
+            adds = [
+                parquet.stage(
+                    directory, f.select(*log.schema), period=s.period, timeframe=series.timeframe, feature=True
+                )
+                for s, f in built
+            ]
+            replaced, who = {s.period for s, _ in built}, str(series.instrument)
+            log.commit(lambda live: Change(adds, [f for f in live if f.instrument == who and f.period in replaced]))
+            self.meta.store_segments(name, series, [s for s, _ in built])
+
+    def read_features(
+        self, name: str, timeframe: Timeframe, instrument: str, span: Span | None, columns: Sequence[str]
+    ) -> pl.DataFrame:
+        """Stored feature rows by ts."""
+        log = self.feature_log(name, timeframe, columns)
+        files = [f for f in log.live() if f.instrument == instrument and touches(f, span)]
+        return within(parquet.read([log.directory / f.path for f in files], log.schema), span)
+
+
+def touches(file: LiveFile, span: Span | None) -> bool:
+    """May the file hold rows of the span?"""
+    return span is None or (file.last >= span.start and file.first < span.end)
+
+
+def within(frame: pl.DataFrame, span: Span | None) -> pl.DataFrame:
+    """The rows of the span."""
+    if span is None:
+        return frame
+    return frame.filter(pl.col("ts").to_physical().is_between(span.start, span.end, closed="left"))
+
 
 def newest(*frames: pl.DataFrame) -> pl.DataFrame:
     """Rows of all frames, sorted by key; of equal keys the one known last."""
-    both = pl.concat([f.select(*STORED) for f in frames])
+    columns = [n for n in STORED if n in frames[0].columns]
+    both = pl.concat([f.select(columns) for f in frames])
     ordered = both.sort("instrument", "ts", "known_at", maintain_order=True)
     return ordered.unique(["instrument", "ts"], keep="last", maintain_order=True)
 
@@ -274,6 +334,3 @@ def no_space(root: Path) -> Iterator[None]:
             f"no space left for the lake at {root} ({free / 1e6:.1f} MB free).",
             hint="free some space and run the same command again: what was stored stays, nothing is half-written",
         ) from error
-
-
-__all__ = ["SCHEMA", "Counts", "Lake", "newest", "no_space", "wall_clock"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gapless.protocols import Answer, Listing
+from gapless.protocols import Answer, Listing, Segment
 from gapless.series import Instrument, Series
 from gapless.spans import HOUR, Span, SpanSet, Timeframe
 from gapless.stores.parquet import DataFile
@@ -42,8 +42,8 @@ CREATE TABLE IF NOT EXISTS run(id TEXT PRIMARY KEY, verb TEXT, started INTEGER, 
 CREATE TABLE IF NOT EXISTS feature_set(
   name TEXT, timeframe TEXT, feature TEXT, expression TEXT, version TEXT, PRIMARY KEY(name, timeframe, feature));
 CREATE TABLE IF NOT EXISTS checkpoint(
-  name TEXT, timeframe TEXT, instrument TEXT, ts INTEGER, state BLOB, known_at INTEGER,
-  PRIMARY KEY(name, timeframe, instrument, ts)) WITHOUT ROWID;
+  name TEXT, timeframe TEXT, instrument TEXT, period TEXT, last INTEGER, state BLOB, digest TEXT, before TEXT,
+  PRIMARY KEY(name, timeframe, instrument, period)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS certificate(version TEXT PRIMARY KEY, document TEXT, known_at INTEGER);
 """
 PROVISIONAL_WINDOW = HOUR  # a bar learned sooner than this after its close is asked once more, later
@@ -206,24 +206,19 @@ class Meta:
         with self.database.transaction() as db:
             db.executemany("INSERT OR REPLACE INTO feature_set VALUES (?,?,?,?,?)", rows)
 
-    def checkpoints(self, name: str, series: Series) -> list[tuple[int, bytes, int]]:
-        """(bar time, state, bars known until) of a series, oldest first."""
-        query = (
-            """SELECT ts, state, known_at FROM checkpoint WHERE name=? AND timeframe=? AND instrument=? ORDER BY ts"""
-        )
+    def segments(self, name: str, series: Series) -> dict[str, Segment]:
+        """Built segments of a series, by period."""
+        query = """SELECT period, last, state, digest, before FROM checkpoint
+                   WHERE name=? AND timeframe=? AND instrument=? ORDER BY period"""
         key = (name, series.timeframe.name, str(series.instrument))
-        return [(ts, state, known) for ts, state, known in self.database.rows(query, key)]
+        return {row[0]: Segment(*row) for row in self.database.rows(query, key)}
 
-    def store_checkpoints(
-        self, name: str, series: Series, points: Sequence[tuple[int, bytes]], known_at: int, *, drop_from: int
-    ) -> None:
-        """Replace the checkpoints at or after ``drop_from``; all that stay are known to hold until ``known_at``."""
+    def store_segments(self, name: str, series: Series, segments: Iterable[Segment]) -> None:
+        """Remember segments whose rows are committed."""
         key = (name, series.timeframe.name, str(series.instrument))
+        rows = [(*key, s.period, s.last, s.state, s.digest, s.before) for s in segments]
         with self.database.transaction() as db:
-            where = "name=? AND timeframe=? AND instrument=?"
-            db.execute(f"DELETE FROM checkpoint WHERE {where} AND ts>=?", (*key, drop_from))
-            db.execute(f"UPDATE checkpoint SET known_at=? WHERE {where}", (known_at, *key))
-            db.executemany("INSERT INTO checkpoint VALUES (?,?,?,?,?,?)", [(*key, t, s, known_at) for t, s in points])
+            db.executemany("INSERT OR REPLACE INTO checkpoint VALUES (?,?,?,?,?,?,?,?)", rows)
 
     def store_certificate(self, version: str, document: Mapping[str, Any], now: int) -> None:
         with self.database.transaction() as db:

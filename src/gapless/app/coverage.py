@@ -1,0 +1,136 @@
+"""What is missing in a lake, and why: facts from the store, calendars from the configuration, classes from coverage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any
+
+import polars as pl
+
+from gapless.app.markets import market
+from gapless.config import Config
+from gapless.coverage.classify import classify
+from gapless.coverage.gap import CLASSES, Gap
+from gapless.coverage.matrix import matrix
+from gapless.coverage.why import why as explain
+from gapless.errors import UnknownName
+from gapless.protocols import Facts
+from gapless.series import Instrument, Series
+from gapless.spans import SECOND, Span, SpanSet, Timeframe, iso
+from gapless.stores.lake import Lake as Store
+
+SETTLE = 5 * SECOND  # after its close, before a missing bar counts as missing
+
+
+def assess(
+    store: Store,
+    config: Config,
+    timeframe: Timeframe,
+    *,
+    facts: Sequence[Facts] | None = None,
+    within: Span | None = None,
+) -> list[Gap]:
+    """All gaps of one timeframe, venue by venue (outages need everybody's silence)."""
+    found = store.facts(timeframe) if facts is None else list(facts)
+    evidence = Traded(store, timeframe)
+    gaps: list[Gap] = []
+    for venue, group in by_venue(found):
+        calendar = market(config, venue)
+        gaps += classify(group, calendar, within=within, now=store.clock(), settle=SETTLE, traded=evidence)
+    return gaps
+
+
+def by_venue(facts: Iterable[Facts]) -> Iterable[tuple[str, list[Facts]]]:
+    """Facts grouped by venue."""
+    ordered = sorted(facts, key=lambda f: f.series)
+    for venue, group in groupby(ordered, key=lambda f: f.series.instrument.venue):
+        yield venue, list(group)
+
+
+class Traded:
+    """Says where a longer timeframe in the lake saw volume."""
+
+    def __init__(self, store: Store, timeframe: Timeframe) -> None:
+        self.store = store
+        self.longer = [t for t in store.timeframes() if t > timeframe and t.micros % timeframe.micros == 0]
+        self.present = {t: store.present(t) for t in self.longer}
+
+    def __call__(self, instrument: Instrument, span: Span) -> tuple[str, SpanSet] | None:
+        """(what says so, the bars with volume) inside ``span``; None when nothing longer is stored there."""
+        name = str(instrument)
+        for timeframe in self.longer:
+            inside = Span(timeframe.ceil(span.start), timeframe.floor(span.end))
+            if inside and self.present[timeframe].get(name, SpanSet.of()).clip(inside):
+                rows = self.store.rows(timeframe, [name], inside).filter(pl.col("volume") > 0)
+                return f"{timeframe} bars", SpanSet.from_bars(rows["ts"].to_physical().to_numpy(), timeframe)
+        return None
+
+
+def gaps(
+    store: Store,
+    config: Config,
+    *,
+    instruments: Sequence[Instrument] | None,
+    timeframes: Sequence[Timeframe],
+    within: Span | None,
+    classes: Sequence[str],
+) -> list[Gap]:
+    """Gaps of the chosen series and classes; the whole venue is looked at, so that outages are seen as such."""
+    for name in classes:
+        if name not in CLASSES:
+            raise UnknownName("gap class", name, CLASSES)
+    chosen = None if instruments is None else set(instruments)
+    return [
+        gap
+        for timeframe in timeframes
+        for gap in assess(store, config, timeframe, within=within)
+        if (chosen is None or gap.series.instrument in chosen) and (not classes or gap.cls in classes)
+    ]
+
+
+def status(store: Store, config: Config, timeframes: Sequence[Timeframe]) -> list[dict[str, Any]]:
+    """The completeness matrix, a dict a series, in the shape of ``status``."""
+    rows: list[dict[str, Any]] = []
+    for timeframe in timeframes:
+        found = store.facts(timeframe)
+        for venue, group in by_venue(found):
+            calendar = market(config, venue)
+            lacks = assess(store, config, timeframe, facts=group)
+            rows += [r.to_dict() for r in matrix(group, lacks, calendar, now=store.clock(), settle=SETTLE)]
+    return rows
+
+
+def why(store: Store, config: Config, series: Series, ts: int) -> dict[str, Any]:
+    """Class, evidence and history of one expected bar."""
+    timeframe, name = series.timeframe, str(series.instrument)
+    at = timeframe.floor(ts)
+    bar = Span(at, at + timeframe.micros)
+    calendar = market(config, series.instrument.venue)
+    venue = [f for f in store.facts(timeframe) if f.series.instrument.venue == series.instrument.venue]
+    mine = next((f for f in venue if f.series == series), Facts(series, SpanSet.of(), SpanSet.of()))
+    everyone = venue if mine in venue else [*venue, mine]
+    lacks = classify(
+        everyone, calendar, within=None if mine in venue else bar, now=store.clock(), settle=SETTLE,
+        traded=Traded(store, timeframe),
+    )  # fmt: skip
+    answer = explain(mine, lacks, calendar, at, now=store.clock(), settle=SETTLE)
+    answer["history"] = [_history_line(line) for line in store.meta.history(series, bar)]
+    if answer["class"] == "present":
+        answer["bar"] = _row(store.rows(timeframe, [name], bar))
+        answer["revisions"] = [_row(r) for r in store.revisions(timeframe, [name], bar).iter_slices(1)]
+    return answer
+
+
+def _history_line(line: dict[str, Any]) -> dict[str, Any]:
+    """A ledger line with times in words."""
+    return {k: iso(v) if v is not None and k.endswith(("_start", "_end", "_at")) else v for k, v in line.items()}
+
+
+def _row(frame: pl.DataFrame) -> dict[str, Any]:
+    row = frame.row(0, named=True)
+    return {
+        k: v.isoformat().replace("+00:00", "Z") if hasattr(v, "isoformat") else v
+        for k, v in row.items()
+        if v is not None
+    }

@@ -1,0 +1,224 @@
+"""The public lake: what `gapless.open` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Union
+
+import polars as pl
+
+from gapless.app import coverage, fills
+from gapless.bars import EXTRAS, SCHEMA
+from gapless.config import Config
+from gapless.coverage.gap import Gap
+from gapless.errors import UsageError
+from gapless.protocols import WriteReport
+from gapless.series import Instrument, Series
+from gapless.spans import LATEST, Span, Timeframe, parse_time
+from gapless.stores import refusals
+from gapless.stores.lake import Lake as Store
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+Time = Union[str, "datetime", int, None]
+_GAPS: dict[str, Any] = {
+    "instrument": pl.String, "timeframe": pl.String, "start": pl.Datetime("us", "UTC"), "end": pl.Datetime("us", "UTC"),
+    "bars": pl.Int64, "class": pl.String, "severity": pl.String, "confidence": pl.Float64,
+    "evidence": pl.List(pl.String), "attempts": pl.Int64,
+}  # fmt: skip
+
+
+class Lake:
+    """Bars, their completeness, and the features computed from them, in one directory.
+
+    Times are ISO-8601 text, datetimes, or µs; ends are exclusive. Frames are polars.
+    """
+
+    def __init__(self, url: str | Path, *, config: Config | None = None, create: bool = True) -> None:
+        text = str(url)
+        if "://" in text and not text.startswith("file://"):
+            raise UsageError(
+                f"this version keeps lakes in directories only, not at {text}.",
+                hint="give a directory: gl.open('lake')",
+            )
+        self.config = config or Config()
+        self.store = Store(text.removeprefix("file://"), create=create, patience=self.config.lake.patience)
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return self.store.root
+
+    # ------------------------------------------------------------ bars
+
+    def write(self, instrument: str, timeframe: str, frame: Any, *, source: str = "user") -> WriteReport:
+        """Store bars of one instrument; polars, pandas or Arrow in.
+
+        ``frame``: ts (with a time zone), open, high, low, close, volume and any optional columns. Bad rows are refused
+        and counted, the same rows again change nothing, a changed value is kept as a revision.
+        """
+        name = str(Instrument.parse(instrument))
+        table = _polars(frame).with_columns(pl.lit(name).alias("instrument"))
+        return self.store.write(Timeframe.parse(timeframe), table, source=source)
+
+    def bars(
+        self,
+        instruments: Sequence[str] | str | None,
+        timeframe: str,
+        *,
+        start: Time = None,
+        end: Time = None,
+        as_of: Time = None,
+        fill: Literal["none", "flat"] = "none",
+        provenance: bool = False,
+    ) -> pl.DataFrame:
+        """Stored bars by (instrument, ts): instrument, ts, open, high, low, close, volume, and optional columns in use.
+
+        ``as_of``: the values as they were known at that time. ``fill="flat"`` adds the expected bars that are missing
+        between the first and the last, flat at the previous close with volume 0, marked in a column ``filled``.
+        ``provenance`` adds ``source`` and ``known_at``.
+        """
+        chosen, bar = _instruments(instruments), Timeframe.parse(timeframe)
+        known = None if as_of is None else parse_time(as_of)
+        frame = self.store.bars(chosen, bar, _span(start, end), as_of=known)
+        used = [n for n in EXTRAS if frame[n].null_count() < frame.height]
+        columns = [n for n in SCHEMA if n not in EXTRAS or n in used] + (["source", "known_at"] if provenance else [])
+        frame = frame.select(columns)
+        return frame if fill == "none" else fills.flat(frame, bar, self.config)
+
+    def mark_sessions(self, frame: pl.DataFrame, timeframe: str) -> pl.DataFrame:
+        """The frame with ``session``: ``regular``, or ``extended`` for bars outside regular trading hours."""
+        return fills.mark_sessions(frame, Timeframe.parse(timeframe), self.config)
+
+    def quarantine(self, timeframe: str | None = None) -> pl.DataFrame:
+        """Refused rows: source, row, instrument, ts, reason, and the values (or the text) as they came."""
+        return refusals.table(self.store.meta, Timeframe.parse(timeframe) if timeframe else None)
+
+    # ------------------------------------------------------------ coverage
+
+    def gaps(
+        self,
+        instruments: Sequence[str] | str | None = None,
+        timeframes: Sequence[str] | str | None = None,
+        *,
+        start: Time = None,
+        end: Time = None,
+        classes: Sequence[str] = (),
+    ) -> pl.DataFrame:
+        """Every gap with its class and evidence, a row each; without a span, inside what was ever asked."""
+        found = self.find_gaps(instruments, timeframes, start=start, end=end, classes=classes)
+        rows = [g.to_dict() | {"start": g.span.start, "end": g.span.end, "evidence": list(g.evidence)} for g in found]
+        return pl.DataFrame(rows, schema=_GAPS, orient="row")
+
+    def find_gaps(
+        self,
+        instruments: Sequence[str] | str | None = None,
+        timeframes: Sequence[str] | str | None = None,
+        *,
+        start: Time = None,
+        end: Time = None,
+        classes: Sequence[str] = (),
+    ) -> list[Gap]:
+        """``gaps`` as objects."""
+        return coverage.gaps(
+            self.store, self.config, instruments=_instruments(instruments), timeframes=self._timeframes(timeframes),
+            within=_span(start, end), classes=classes,
+        )  # fmt: skip
+
+    def coverage(self, timeframes: Sequence[str] | str | None = None) -> pl.DataFrame:
+        """First, last, expected, present, coverage and freshness of every series, a row each."""
+        rows = coverage.status(self.store, self.config, self._timeframes(timeframes))
+        flat = [{k: v for k, v in row.items() if k != "days"} for row in rows]
+        return pl.DataFrame(flat)
+
+    def status(self, timeframes: Sequence[str] | str | None = None) -> dict[str, Any]:
+        """The completeness matrix and the last run, in the shape of ``gapless status --json``."""
+        runs = self.store.meta.runs(1)
+        return {
+            "series": coverage.status(self.store, self.config, self._timeframes(timeframes)),
+            "last_run": _run_line(runs[0]) if runs else None,
+        }
+
+    def why(self, instrument: str, timeframe: str, time: str | datetime | int) -> dict[str, Any]:
+        """Why one expected bar is present or absent: class, evidence, history."""
+        return coverage.why(self.store, self.config, Series.parse(instrument, timeframe), parse_time(time))
+
+    # ------------------------------------------------------------ features
+
+    def build(
+        self, features: Mapping[str, str], instruments: Sequence[str] | str | None, timeframe: str
+    ) -> dict[str, Any]:
+        """Materialise features of instruments, incrementally; returns rows written per series and the set's name."""
+        from gapless.engine.build import build
+
+        chosen = _instruments(instruments)
+        return build(self.store, features, chosen, Timeframe.parse(timeframe)).to_dict()
+
+    def features(
+        self,
+        instruments: Sequence[str] | str | None,
+        timeframe: str,
+        features: Mapping[str, str],
+        *,
+        start: Time = None,
+        end: Time = None,
+    ) -> pl.DataFrame:
+        """Feature rows by (instrument, ts): stored ones where they are built, otherwise computed now: the same bits."""
+        from gapless.engine.build import read
+
+        return read(self.store, features, _instruments(instruments), Timeframe.parse(timeframe), _span(start, end))
+
+    # ------------------------------------------------------------
+
+    def timeframes(self) -> list[str]:
+        """Timeframes the lake knows anything of."""
+        return [t.name for t in self.store.timeframes()]
+
+    def instruments(self, timeframe: str) -> list[str]:
+        """Instruments with bars of a timeframe."""
+        return sorted(self.store.present(Timeframe.parse(timeframe)))
+
+    def _timeframes(self, names: Sequence[str] | str | None) -> list[Timeframe]:
+        if names is None:
+            return self.store.timeframes()
+        return [Timeframe.parse(n) for n in ([names] if isinstance(names, str) else names)]
+
+
+def _instruments(names: Sequence[str] | str | None) -> list[Instrument] | None:
+    if names is None:
+        return None
+    return [Instrument.parse(n) for n in ([names] if isinstance(names, str) else names)]
+
+
+def _span(start: Time, end: Time) -> Span | None:
+    if start is None and end is None:
+        return None
+    return Span.parse(0 if start is None else start, LATEST if end is None else end)
+
+
+def _polars(frame: Any) -> pl.DataFrame:
+    if isinstance(frame, pl.DataFrame):
+        return frame
+    if isinstance(frame, pl.LazyFrame):
+        return frame.collect()
+    module = type(frame).__module__.partition(".")[0]
+    if module == "pandas":
+        index = frame.reset_index() if frame.index.name else frame
+        return pl.from_pandas(index)
+    if module == "pyarrow":
+        table = pl.from_arrow(frame)
+        if isinstance(table, pl.DataFrame):
+            return table
+    raise UsageError(f"a {type(frame).__name__} is not a table of bars.", hint="give a polars, pandas or Arrow table")
+
+
+def _run_line(run: Mapping[str, Any]) -> dict[str, Any]:
+    from gapless.spans import iso
+
+    ended = run["ended"]
+    return {
+        "run": run["id"], "verb": run["verb"], "started": iso(run["started"]),
+        "ended": iso(ended) if ended is not None else None, "outcome": run["outcome"],
+    }  # fmt: skip

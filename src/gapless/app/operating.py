@@ -1,0 +1,124 @@
+"""Audits, listings, and the doctor."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from gapless.app.lake import Lake
+from gapless.app.markets import market, patience, source
+from gapless.config import find, load
+from gapless.engine.backfill import fetch_listings
+from gapless.errors import GaplessError, UnknownName
+from gapless.spans import iso
+from gapless.stores.lake import Lake as Store
+from gapless.stores.maintain import verify
+
+_PARTS = ("polars", "pyarrow", "deltalake", "numba", "numpy", "aiohttp", "exchange_calendars")
+Finding = tuple[str, str, str]
+
+
+def audit_lines(lake: Lake, limit: int) -> list[dict[str, Any]]:
+    """Runs, newest first: name, verb, times, outcome, totals."""
+    lines = []
+    for row in lake.store.meta.runs(limit):
+        document = json.loads(row["document"])
+        ended = row["ended"]
+        lines.append(
+            {
+                "run": row["id"], "verb": row["verb"], "started": iso(row["started"]),
+                "ended": iso(ended) if ended is not None else None, "outcome": row["outcome"],
+                "seconds": document.get("seconds"), "bytes": document.get("bytes"),
+                "totals": document.get("totals", {}),
+            }
+        )  # fmt: skip
+    return lines
+
+
+def audit_document(lake: Lake, run: str) -> dict[str, Any]:
+    """The document of one run, by its name or an unambiguous beginning of it."""
+    names = sorted(p.stem for p in (lake.path / "audit").glob("*.json"))
+    found = [n for n in names if n.startswith(run)]
+    if len(found) != 1:
+        raise UnknownName("run", run, names[-8:], hint=f"{len(found)} runs begin like that; gapless audit lists them")
+    document: dict[str, Any] = json.loads((lake.path / "audit" / f"{found[0]}.json").read_text(encoding="utf-8"))
+    return document
+
+
+def sync_listings(lake: Lake, name: str, base_url: str | None) -> int:
+    """Ask a source what it lists, and remember it; how many instruments."""
+    src = source(lake.config, name, base_url=base_url)
+    found = fetch_listings(src, patience=patience(lake.config, name))
+    with lake.store.writing("store listings"):
+        lake.store.meta.store_listings(found, how=f"{name} says so", now=lake.store.clock())
+    return len(found)
+
+
+def instrument_lines(lake: Lake) -> list[dict[str, Any]]:
+    """What is known of every instrument, times in words."""
+    rows = lake.store.meta.listing_rows()
+    times = ("listed_at", "delisted_at", "known_at")
+    return [
+        {k: iso(v) if k in times and v is not None else v for k, v in row.items()}
+        | {"metadata": json.loads(row["metadata"])}
+        for row in rows
+    ]
+
+
+def examine(url: str | None, config: Path | None) -> list[Finding]:
+    """Everything that could be wrong, each with its fix."""
+    return [*_versions(), *_configuration(config), *_lake(url, config)]
+
+
+def _versions() -> Iterator[Finding]:
+    yield "✓", "python", platform.python_version()
+    for part in _PARTS:
+        try:
+            yield "✓", part, version(part)
+        except PackageNotFoundError:
+            yield "✗", part, "is not installed; run make demo, or pip install gapless again"
+
+
+def _configuration(path: Path | None) -> Iterator[Finding]:
+    found = find(path)
+    if found is None:
+        yield "✓", "configuration", "none here, defaults apply; gapless init writes one"
+        return
+    try:
+        config = load(found)
+    except GaplessError as error:
+        yield "✗", "configuration", str(error)
+        return
+    yield "✓", "configuration", str(found)
+    for venue in config.venues:
+        try:
+            yield "✓", f"venue {venue}", f"calendar {market(config, venue).name}"
+        except GaplessError as error:
+            yield "✗", f"venue {venue}", str(error)
+
+
+def _lake(url: str | None, config: Path | None) -> Iterator[Finding]:
+    try:
+        root = Path(url or os.environ.get("GAPLESS_LAKE") or load(config).lake.url)
+    except GaplessError:
+        return  # told above
+    near = next(p for p in (root.absolute(), *root.absolute().parents) if p.exists())
+    free = shutil.disk_usage(near).free
+    yield ("✓" if free > 1e9 else "!"), "disk", f"{free / 1e9:.1f} GB free for {root}"
+    if not (root / "meta.sqlite").exists():
+        yield "✓", "lake", f"none at {root} yet; the first import or backfill makes it"
+        return
+    try:
+        problems = verify(Store(root, create=False), deep=False)
+    except GaplessError as error:
+        problems = [str(error)]
+    for problem in problems:
+        yield "✗", "lake", problem
+    if not problems:
+        yield "✓", "lake", f"{root}: nothing wrong at a glance; gapless lake verify reads every row"

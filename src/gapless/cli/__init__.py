@@ -1,0 +1,59 @@
+"""The command line: verbs over the app, a few lines each. Results go to stdout, progress and logs to stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+from cyclopts import App, CycloptsError
+
+from gapless import __version__
+from gapless.cli import bars, features, operate
+from gapless.errors import GaplessError, Interrupted
+
+app = App(
+    name="gapless",
+    help="Keep market bars, and the features computed from them, complete, correct and current, and prove it.",
+    version=__version__,
+    default_parameter=None,
+    help_on_error=False,
+)
+for module in (bars, features, operate):
+    module.register(app)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one verb and leave with its exit code: 0 complete · 1 incomplete · 2 wrong call · 130 interrupted."""
+    words = sys.argv[1:] if arguments is None else arguments
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        code = _fail(
+            words, "UsageError", str(error), "gapless --help shows every verb; gapless VERB --help its options", 2
+        )
+    except GaplessError as error:
+        code = _fail(words, type(error).__name__, error.message, error.hint, error.exit_code)
+    except KeyboardInterrupt:
+        code = _fail(
+            words, "Interrupted", "interrupted.", "run the same command again: it goes on where it stopped", 130
+        )
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    raise SystemExit(code or 0)
+
+
+def _terminate(number: int, frame: Any) -> None:
+    raise Interrupted("stopped by SIGTERM.", hint="run the same command again: it goes on where it stopped")
+
+
+def _fail(words: list[str], kind: str, message: str, hint: str, code: int) -> int:
+    if "--json" in words:
+        print(json.dumps({"error": {"type": kind, "message": message, "hint": hint}}))
+    else:
+        print(f"gapless: {message}" + (f"\nHint: {hint}" if hint else ""), file=sys.stderr)
+    return code

@@ -1,0 +1,268 @@
+"""Verbs about bars: import, plan, backfill, repair, gaps, why, status, bars, quarantine."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from gapless.cli.options import COMMON, WHAT, Common, What, show, split
+
+
+def register(app: App) -> None:
+    """Add the verbs."""
+    app.command(import_, name="import")
+    for verb in (plan, backfill, repair, gaps, why, status, bars, quarantine):
+        app.command(verb)
+
+
+def import_(
+    paths: Annotated[list[Path], Parameter(consume_multiple=True)],
+    *,
+    venue: str,
+    timeframe: str,
+    symbol: str | None = None,
+    format: str = "auto",  # noqa: A002 - the option is called --format
+    tz: str | None = None,
+    label: Literal["open", "close"] | None = None,
+    columns: str | None = None,
+    common: Common = COMMON,
+) -> int:
+    """Import files: CSV, zip, Parquet, Feather, JSON; vendor archives are recognised by their content.
+
+    Parameters
+    ----------
+    paths
+        Files, directories or patterns.
+    venue
+        The venue the bars are of, for example BINANCE or XNAS; it decides the calendar.
+    timeframe
+        1m 5m 15m 30m 1h 4h 1d 1w
+    symbol
+        The symbol, where neither a column nor the file's name says it.
+    format
+        csv, parquet, feather, json or zip; auto sniffs.
+    tz
+        Time zone of times that do not say theirs, for example America/New_York.
+    label
+        Whether a bar is labelled by its open or by its close.
+    columns
+        Column mapping, for example open=First,close=Last,ts=When.
+    """
+    from gapless.app.importing import import_files
+    from gapless.app.runs import running
+    from gapless.cli import render
+    from gapless.errors import UsageError
+    from gapless.observe.progress import progress
+    from gapless.sources.files import ReadOptions
+    from gapless.spans import Timeframe
+
+    pairs = [part.partition("=") for part in split(columns) or []]
+    if any(not equals for _, equals, _ in pairs):
+        raise UsageError(f"--columns {columns} is not a mapping.", hint="write name=Column,name=Column")
+    mapping = {name: column for name, _, column in pairs} or None
+    options = ReadOptions(venue, Timeframe.parse(timeframe), symbol, format, tz, label, mapping)
+    lake = common.open()
+    with running(lake.store, "import", progress()) as run:
+        notes = import_files(lake.store, lake.config, run, paths, options)
+    show(run.document | {"notes": notes}) if common.json else render.run(run.document, notes)
+    return run.exit_code
+
+
+def plan(*, what: What = WHAT, common: Common = COMMON) -> int:
+    """Show what is missing and what fetching it will cost; change nothing."""
+    return _plan(common, "plan", what)
+
+
+def backfill(
+    *, what: What = WHAT, dry_run: Annotated[bool, Parameter(negative="")] = False, common: Common = COMMON
+) -> int:
+    """Fetch what is missing of the chosen series, durably page by page; run again to go on after any interruption.
+
+    Parameters
+    ----------
+    dry_run
+        Only show the plan.
+    """
+    return _plan(common, "backfill", what) if dry_run else _fetch(common, "backfill", what)
+
+
+def repair(
+    *, what: What = WHAT, dry_run: Annotated[bool, Parameter(negative="")] = False, common: Common = COMMON
+) -> int:
+    """Fetch only repairable gaps of series the lake already knows: never asked, failed, vendor holes.
+
+    Without symbols and timeframes: of everything the lake knows. Without a span: inside what was ever asked.
+
+    Parameters
+    ----------
+    dry_run
+        Only show the plan.
+    """
+    return _plan(common, "repair", what) if dry_run else _fetch(common, "repair", what)
+
+
+def _plan(common: Common, verb: str, what: What) -> int:
+    from gapless.app.backfilling import make_plan, wanted
+    from gapless.cli import render
+
+    found = make_plan(wanted(common.open(), verb, **asdict(what))).to_dict()
+    show(found) if common.json else render.plan(found)
+    return 0
+
+
+def _fetch(common: Common, verb: str, what: What) -> int:
+    from gapless.app.backfilling import fetch, wanted
+    from gapless.cli import render
+    from gapless.observe.progress import progress
+
+    run = fetch(wanted(common.open(), verb, **asdict(what)), progress())
+    show(run.document) if common.json else render.run(run.document, [])
+    return run.exit_code
+
+
+def gaps(
+    *,
+    symbols: str | None = None,
+    timeframes: str | None = None,
+    class_: Annotated[str | None, Parameter(name="--class")] = None,
+    start: str | None = None,
+    end: str | None = None,
+    common: Common = COMMON,
+) -> int:
+    """List every gap with its class, severity and evidence; exit 1 while repairable ones remain.
+
+    Parameters
+    ----------
+    symbols
+        VENUE:SYMBOL,…
+    timeframes
+        1m,1h,…
+    class_
+        never_asked,failed,vendor_hole,venue_outage,halt,no_trade,before_listing,after_delisting,pending,calendar_conflict
+    start
+        From here …
+    end
+        … to here; without a span, inside what was ever asked.
+    """
+    from gapless.cli import render
+
+    lake = common.open(create=False)
+    found = lake.find_gaps(split(symbols), split(timeframes), start=start, end=end, classes=split(class_) or ())
+    show([g.to_dict() for g in found]) if common.json else render.gaps([g.to_dict() for g in found])
+    return 1 if any(g.repairable for g in found) else 0
+
+
+def why(instrument: str, timeframe: str, time: str, *, common: Common = COMMON) -> int:
+    """Tell why one bar is present or absent: class, evidence and history.
+
+    Parameters
+    ----------
+    instrument
+        VENUE:SYMBOL
+    timeframe
+        1m 5m 15m 30m 1h 4h 1d 1w
+    time
+        A time inside the bar, ISO-8601, UTC.
+    """
+    from gapless.cli import render
+
+    found = common.open(create=False).why(instrument, timeframe, time)
+    show(found) if common.json else render.why(found)
+    return 0
+
+
+def status(*, timeframes: str | None = None, common: Common = COMMON) -> int:
+    """Show the completeness matrix: series by day, coverage, freshness, the last run.
+
+    Parameters
+    ----------
+    timeframes
+        1m,1h,…
+    """
+    from gapless.cli import render
+
+    found = common.open(create=False).status(split(timeframes))
+    show(found) if common.json else render.status(found)
+    return 0
+
+
+def bars(
+    instrument: str,
+    timeframe: str,
+    *,
+    start: str | None = None,
+    end: str | None = None,
+    as_of: str | None = None,
+    fill: Literal["none", "flat"] = "none",
+    adjust: Literal["none", "splits", "all"] = "none",
+    output: Annotated[str, Parameter(name=["--output", "-o"])] = "",
+    common: Common = COMMON,
+) -> int:
+    """Read bars: to the terminal, or to a .parquet, .csv or .feather file (- is CSV on stdout).
+
+    Parameters
+    ----------
+    instrument
+        VENUE:SYMBOL
+    timeframe
+        1m 5m 15m 30m 1h 4h 1d 1w
+    start
+        From here …
+    end
+        … to here (exclusive).
+    as_of
+        The values as they were known at this time.
+    fill
+        flat adds expected bars that are missing, at the previous close, marked.
+    adjust
+        Corporate actions; gapless stores none yet, so that only none can be honoured.
+    output
+        Where to write.
+    """
+    from gapless.cli import render, write
+    from gapless.errors import UsageError
+
+    if adjust != "none":
+        raise UsageError(
+            f"--adjust {adjust}: the lake holds no corporate actions.", hint="leave --adjust out; bars are as traded"
+        )
+    lake = common.open(create=False)
+    frame = lake.bars(instrument, timeframe, start=start, end=end, as_of=as_of, fill=fill, provenance=True)
+    frame = lake.mark_sessions(frame, timeframe)
+    if output:
+        write.table(frame, output)
+    elif common.json:
+        show([write.plain(row) for row in frame.iter_rows(named=True)])
+    else:
+        render.frame(frame, f"{instrument} {timeframe}")
+    return 0
+
+
+def quarantine(
+    *,
+    timeframe: str | None = None,
+    output: Annotated[str, Parameter(name=["--output", "-o"])] = "",
+    common: Common = COMMON,
+) -> int:
+    """List refused rows with file, row and reason, or export them to mend and import again.
+
+    Parameters
+    ----------
+    timeframe
+        1m 5m 15m 30m 1h 4h 1d 1w
+    output
+        A .csv, .parquet or .feather file (- is CSV on stdout).
+    """
+    from gapless.cli import render, write
+
+    frame = common.open(create=False).quarantine(timeframe)
+    if output:
+        write.table(frame, output)
+    elif common.json:
+        show([write.plain(row) for row in frame.iter_rows(named=True)])
+    else:
+        render.quarantine(frame)
+    return 0

@@ -1,0 +1,330 @@
+"""What people see: tables and short sentences, with rich."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_CLASS_STYLE = {
+    "never_asked": "red", "failed": "red", "vendor_hole": "red", "calendar_conflict": "magenta", "halt": "yellow",
+    "venue_outage": "yellow", "no_trade": "dim", "pending": "cyan", "before_listing": "dim", "after_delisting": "dim",
+}  # fmt: skip
+_REPAIRABLE = ("never_asked", "failed", "vendor_hole")
+_DAY = {
+    "complete": ("█", "green"),
+    "partial": ("▓", "yellow"),
+    "gap": ("░", "red"),
+    "closed": ("·", "dim"),
+    "empty": (" ", ""),
+}
+_ROWS = 30
+
+
+def console() -> Console:
+    """Stdout; wide enough to be useful when it is not a terminal."""
+    out = Console()
+    return out if out.is_terminal else Console(width=160)
+
+
+def _table(title: str, columns: Iterable[str], right: Iterable[str] = ()) -> Table:
+    numbers = set(right)
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=None, header_style="bold dim", pad_edge=False
+    )
+    for name in columns:
+        table.add_column(
+            name, justify="right" if name in numbers else "left", overflow="fold", no_wrap=name != "evidence"
+        )
+    return table
+
+
+def run(document: Mapping[str, Any], notes: Sequence[str]) -> None:
+    """The end of an import, a backfill or a repair."""
+    out = console()
+    total = document["totals"]
+    names = ["read", "written", "unchanged", "corrected", "duplicate", "quarantined"]
+    table = _table(f"{document['verb']} {document['run']}", ["series", *names], names)
+    for row in document["series"][:_ROWS]:
+        table.add_row(f"{row['instrument']} {row['timeframe']}", *(_count(row[n]) for n in names))
+    if len(document["series"]) > _ROWS:
+        table.add_row(f"… and {len(document['series']) - _ROWS} more", *[""] * len(names), style="dim")
+    table.add_section()
+    table.add_row("total", *(_count(total[n]) for n in names), style="bold")
+    out.print(table)
+    rate = total["read"] / document["seconds"] if document["seconds"] else 0
+    cost = f", {total['requests']:,} requests, {total['retries']:,} retries" if total["requests"] else ""
+    out.print(f"{document['seconds']:.2f} s, {rate:,.0f} bars/s{cost}", style="dim", highlight=False)
+    for note in notes[:_ROWS]:
+        out.print(f"note: {note}", style="dim", highlight=False)
+    for reason, count in document["quarantined_by_reason"].items():
+        out.print(f"{count:,} rows refused: {reason} (gapless quarantine lists them)", style="yellow", highlight=False)
+    for error in document["errors"][:_ROWS]:
+        out.print(f"failed: {error.get('file') or error['series']}: {error['error']}", style="red", highlight=False)
+    _verdict(out, document)
+
+
+def _verdict(out: Console, document: Mapping[str, Any]) -> None:
+    gaps = document["gaps"]
+    bars = sum(g["bars"] for g in gaps)
+    if document["outcome"] == "complete":
+        out.print("✓ complete: every expected bar is there, or its absence is explained", style="bold green")
+    elif document["outcome"] == "interrupted":
+        out.print("interrupted: what was fetched is kept; run it again to go on", style="bold yellow")
+    else:
+        out.print(f"✗ incomplete: {bars:,} bars in {len(gaps):,} repairable gaps remain", style="bold red")
+        for gap in gaps[:5]:
+            out.print(
+                f"  {gap['instrument']} {gap['timeframe']} {gap['start']} → {gap['end']} {gap['class']}",
+                style="red",
+                highlight=False,
+            )
+
+
+def _count(value: int) -> str:
+    return f"{value:,}" if value else "·"
+
+
+def plan(document: Mapping[str, Any]) -> None:
+    """What would be asked, and what it costs."""
+    out = console()
+    table = _table("plan", ["source", "instrument", "tf", "start", "end", "requests"], ["requests"])
+    for task in document["tasks"][:_ROWS]:
+        table.add_row(*(str(task[k]) for k in ("source", "instrument", "timeframe", "start", "end", "requests")))
+    out.print(table)
+    if len(document["tasks"]) > _ROWS:
+        out.print(f"… and {len(document['tasks']) - _ROWS} more", style="dim")
+    out.print(
+        f"{len(document['tasks']):,} tasks, {document['requests']:,} requests, about {document['seconds']:.0f} s "
+        f"and {document['bytes'] / 1e6:.1f} MB; {len(document['residual']):,} gaps nothing can fill",
+        highlight=False,
+    )
+
+
+def gaps(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Every gap, the repairable first."""
+    out = console()
+    if not rows:
+        out.print("✓ no gaps", style="bold green")
+        return
+    ordered = sorted(rows, key=lambda g: (g["class"] not in _REPAIRABLE, g["instrument"], g["start"]))
+    table = _table("gaps", ["instrument", "tf", "start", "end", "bars", "class", "severity", "evidence"], ["bars"])
+    for gap in ordered[:200]:
+        table.add_row(
+            gap["instrument"], gap["timeframe"], gap["start"], gap["end"], f"{gap['bars']:,}",
+            Text(gap["class"], style=_CLASS_STYLE[gap["class"]]), gap["severity"],
+            gap["evidence"][0] if gap["evidence"] else "",
+        )  # fmt: skip
+    out.print(table)
+    if len(ordered) > 200:
+        out.print(f"… and {len(ordered) - 200:,} more (--json has them all)", style="dim")
+    counts = Counter(g["class"] for g in rows)
+    bars = Counter({c: sum(g["bars"] for g in rows if g["class"] == c) for c in counts})
+    out.print("  ".join(f"{c}: {n:,} gaps, {bars[c]:,} bars" for c, n in counts.most_common()), highlight=False)
+
+
+def why(answer: Mapping[str, Any]) -> None:
+    """The story of one bar."""
+    out = console()
+    style = _CLASS_STYLE.get(answer["class"], "green")
+    out.print(
+        Text.assemble(
+            (f"{answer['instrument']} {answer['timeframe']} {answer['ts']}  ", "bold"),
+            (answer["class"], f"bold {style}"),
+        )
+    )
+    for sentence in answer["evidence"]:
+        out.print(f"  {sentence}", highlight=False)
+    if answer.get("bar"):
+        out.print("  " + "  ".join(f"{k} {v}" for k, v in answer["bar"].items()), highlight=False)
+    for old in answer.get("revisions", []):
+        out.print("  before: " + "  ".join(f"{k} {v}" for k, v in old.items()), style="dim", highlight=False)
+    for line in answer["history"]:
+        out.print(
+            f"  {line['known_at']}  {line['source']}  asked {line['asked_start']} → {line['asked_end']}: "
+            f"{line['status']}, {line['rows']} rows {line['error'] or ''}",
+            style="dim", highlight=False,
+        )  # fmt: skip
+
+
+def status(document: Mapping[str, Any]) -> None:
+    """The completeness matrix: one strip of days a series."""
+    out = console()
+    table = _table(
+        "completeness",
+        ["series", "first", "last", "expected", "present", "coverage", "fresh", "days"],
+        ["expected", "present", "coverage"],
+    )
+    for row in document["series"]:
+        strip = Text()
+        for day in list(row["days"].values())[-60:]:
+            strip.append(*_DAY[day])
+        share = row["coverage"]
+        table.add_row(
+            f"{row['instrument']} {row['timeframe']}", (row["first"] or "")[:16], (row["last"] or "")[:16],
+            f"{row['expected']:,}", f"{row['present']:,}",
+            Text(f"{100 * share:.3f} %" if share is not None else "–", style="green" if share == 1 else "yellow"),
+            row["fresh"], strip,
+        )  # fmt: skip
+    out.print(table)
+    out.print(Text.assemble(*((f"{mark} {name}  ", style) for name, (mark, style) in _DAY.items() if mark != " ")))
+    last = document["last_run"]
+    if last:
+        out.print(f"last run: {last['verb']} {last['started']} {last['outcome']}", style="dim", highlight=False)
+
+
+def frame(rows: pl.DataFrame, title: str) -> None:
+    """The first and last rows of a table."""
+    out = console()
+    shown = rows if rows.height <= 20 else pl.concat([rows.head(10), rows.tail(10)])
+    table = _table(
+        f"{title}: {rows.height:,} rows", rows.columns, [n for n, k in rows.schema.items() if k.is_numeric()]
+    )
+    for row in shown.iter_rows(named=True):
+        table.add_row(*(_cell(v) for v in row.values()))
+    out.print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if hasattr(value, "isoformat"):
+        return str(value.isoformat()).replace("+00:00", "Z")
+    return f"{value:g}" if isinstance(value, float) and abs(value) < 1e15 and value != round(value, 8) else str(value)
+
+
+def quarantine(rows: pl.DataFrame) -> None:
+    """Refused rows and why."""
+    from gapless.bars import REASONS
+
+    out = console()
+    if not rows.height:
+        out.print("✓ nothing was ever refused", style="bold green")
+        return
+    table = _table(
+        f"quarantine: {rows.height:,} rows", ["source", "row", "instrument", "time", "reason", "values"], ["row"]
+    )
+    for row in rows.head(100).iter_rows(named=True):
+        values = row["raw"] or " ".join(
+            f"{k}={row[k]}" for k in ("open", "high", "low", "close", "volume") if row[k] is not None
+        )
+        table.add_row(
+            row["source"],
+            _cell(row["row"]),
+            row["instrument"] or "",
+            _cell(row["ts"]),
+            REASONS.get(row["reason"], row["reason"]),
+            values,
+        )
+    out.print(table)
+    out.print("export, mend and import again: gapless quarantine -o refused.csv", style="dim")
+
+
+def audit(runs: Sequence[Mapping[str, Any]]) -> None:
+    """Every run, newest first."""
+    out = console()
+    numbers = ["read", "written", "corrected", "failed", "retries", "seconds", "MB"]
+    table = _table("runs", ["run", "verb", "started", "outcome", *numbers], numbers)
+    for row in runs:
+        total = row.get("totals", {})
+        table.add_row(
+            row["run"], row["verb"], row["started"], row["outcome"],
+            *(_count(total.get(n, 0)) for n in ("read", "written", "corrected", "failed", "retries")),
+            f"{row.get('seconds') or 0:.1f}", f"{(row.get('bytes') or 0) / 1e6:.1f}",
+        )  # fmt: skip
+    out.print(table)
+
+
+def pairs(title: str, rows: Iterable[tuple[str, str, str]]) -> None:
+    """A list of findings: (mark, name, text)."""
+    out = console()
+    out.print(title, style="bold")
+    for mark, name, text in rows:
+        style = {"✓": "green", "✗": "red", "!": "yellow"}.get(mark, "")
+        out.print(Text.assemble((f"{mark} ", style), (f"{name:<22}", "bold"), text))
+
+
+def document(content: Mapping[str, Any]) -> None:
+    """One run's whole account."""
+    run(content, [])
+    out = console()
+    out.print(f"started {content['started']}, ended {content['ended']}, {content['bytes'] / 1e6:.1f} MB", style="dim")
+    for reason, count in content["retries_by_reason"].items():
+        out.print(f"{count:,} retries: {reason}", style="dim", highlight=False)
+
+
+def catalogue(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Every operator and feature."""
+    out = console()
+    table = _table("features", ["signature", "bounds", "what it is"])
+    for row in rows:
+        table.add_row(row["signature"], _bounds(row.get("bounds")), row.get("summary") or "")
+    out.print(table)
+
+
+def _bounds(value: Any) -> str:
+    low, high = (value.get("low"), value.get("high")) if isinstance(value, Mapping) else (value or (None, None))
+    if low is None and high is None:
+        return ""
+    return f"[{'−∞' if low is None else low}, {'∞' if high is None else high}]"
+
+
+def explain(content: Mapping[str, Any]) -> None:
+    """One definition."""
+    out = console()
+    out.print(content["expression"], style="bold", highlight=False)
+    memory = f"{content['memory']} bars" if content["memory"] is not None else "decaying (a recursion)"
+    facts = {
+        "version": content["version"], "inputs": ", ".join(content["inputs"]), "warm-up": f"{content['warmup']} bars",
+        "memory": memory, "bounds": _bounds(content["bounds"]) or "none", "nodes": content["nodes"],
+    }  # fmt: skip
+    for name, value in facts.items():
+        out.print(f"  {name:<8} {value}", highlight=False)
+    for line in content["graph"]:
+        out.print(f"    {line}", style="dim", highlight=False)
+    out.print(f"    result {content['result']}", style="dim", highlight=False)
+
+
+def certificates(found: Sequence[Mapping[str, Any]]) -> None:
+    """Proofs, passed or with the first difference."""
+    out = console()
+    for content in found:
+        mark = ("✓", "bold green") if content["passed"] else ("✗", "bold red")
+        out.print(
+            Text.assemble((f"{mark[0]} ", mark[1]), (content["expression"], "bold"), f"  version {content['version']}")
+        )
+        for name, result in content["checks"].items():
+            good = result == "pass"
+            out.print(
+                f"    {'✓' if good else '✗'} {name} {'' if good else result}",
+                style="green" if good else "red",
+                highlight=False,
+            )
+
+
+def built(content: Mapping[str, Any]) -> None:
+    """What a build wrote and skipped."""
+    out = console()
+    for report in content["sets"]:
+        kept = sum(s["segments_kept"] for s in report["series"])
+        out.print(
+            f"{report['set']}: {report['rows']:,} rows of {len(report['series'])} series written, {kept} segments "
+            f"stood unchanged, {report['seconds']:.2f} s",
+            highlight=False,
+        )
+        for error in report["errors"]:
+            out.print(f"✗ {error['series']}: {error['error']}", style="red", highlight=False)
+
+
+def instruments(rows: Sequence[Mapping[str, Any]]) -> None:
+    """What venues list."""
+    out = console()
+    table = _table("instruments", ["instrument", "status", "listed", "delisted", "how we know"])
+    for row in rows:
+        table.add_row(row["instrument"], row["status"], row["listed_at"] or "", row["delisted_at"] or "", row["how"])
+    out.print(table)

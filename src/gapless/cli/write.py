@@ -1,0 +1,44 @@
+"""Writing tables to files, by the ending of their names."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from gapless.errors import UsageError
+
+
+def table(frame: pl.DataFrame, target: str) -> None:
+    """Write to .parquet, .csv, .feather (whole or not at all), or ``-`` for CSV on stdout."""
+    if target == "-":
+        sys.stdout.write(frame.write_csv(datetime_format="%Y-%m-%dT%H:%M:%S%.fZ"))
+        return
+    path = Path(target)
+    writers: dict[str, Callable[[Path], object]] = {
+        ".parquet": frame.write_parquet,
+        ".csv": lambda p: frame.write_csv(p, datetime_format="%Y-%m-%dT%H:%M:%S%.fZ"),
+        ".feather": frame.write_ipc,
+    }
+    if path.suffix not in writers:
+        raise UsageError(f"'{target}' has no ending gapless can write.", hint="use .parquet, .csv, .feather, or -")
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        writers[path.suffix](temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UsageError(f"cannot write {path}: {error.strerror}.", hint="is the directory there, and space?") from None
+
+
+def plain(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with times as text and without absent values, for JSON."""
+    return {
+        k: v.isoformat().replace("+00:00", "Z") if hasattr(v, "isoformat") else v
+        for k, v in row.items()
+        if v is not None
+    }
