@@ -158,7 +158,7 @@ def test_any_page_is_a_slice_of_the_truth(
     low = None if start is None else origin + start
     high = None if length is None else (origin if low is None else low) + length
     everything = truth.truth(symbol, timeframe, Span(0, timeframe.floor(NOW)))["ts"].to_physical().to_list()
-    forming = EXCHANGE._venues[SPOT].forming(symbol, timeframe, NOW).ts.tolist()
+    forming = EXCHANGE.venues[SPOT].forming(symbol, timeframe, NOW).ts.tolist()
     inside = [t for t in everything + forming if (low is None or t >= low) and (high is None or t <= high)]
     expected = inside[:limit] if low is not None else inside[-limit:]
     page = Venue(SPOT, truth, printed_days=4).page(Ask(symbol, timeframe, low, high, limit), NOW)

@@ -156,3 +156,22 @@ def test_a_venue_that_cannot_be_says_why() -> None:
     """A market that makes no sense is refused before anything listens."""
     with pytest.raises(UsageError, match="these are no symbols"), running(SimConfig(symbols=("not a symbol",))):
         pass
+
+
+def test_clients_that_vanish_leave_no_trace_on_stderr() -> None:
+    """Faults and clients that hang up are everyday matters: the process stays silent and serves on."""
+    program = PROGRAM.replace("speed=0.0", "speed=0.0, hold=0.05, faults='reset:0.5,timeout:0.3,truncate:0.2'")
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    port = int(process.stdout.readline().strip().rsplit(":", 1)[1])
+    request = b"GET /api/v3/klines?symbol=BTCUSDT&interval=1m&limit=1000 HTTP/1.1\r\nHost: sim\r\n\r\n"
+    for _ in range(40):
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(request)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/sim/requests") as answer:
+        assert json.loads(answer.read())["total"] >= 1
+    process.terminate()
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (0, "stopped\n", "")

@@ -60,7 +60,7 @@ class Exchange:
         self.faults = Faults(parse_faults(config.faults), config.seed, late_window=config.late_window)
         self.truths: dict[str, Truth] = {api.venue: _truth(config, api.venue) for api in APIS}
         self.requests: Counter[str] = Counter()
-        self._venues = {api: Venue(api, self.truths[api.venue]) for api in APIS}
+        self.venues = {api: Venue(api, self.truths[api.venue]) for api in APIS}
         self._meters = {api: self._meter(api) for api in APIS}
         self._number = 0
         self._answers: dict[str, Callable[[Api, Params, int], bytes]] = {
@@ -132,7 +132,7 @@ class Exchange:
     def _klines(self, api: Api, params: Params, number: int) -> bytes:
         now = self.clock()
         ask = self._ask(api, params, now)
-        page = self._venues[api].page(ask, now)
+        page = self.venues[api].page(ask, now)
         due = self.faults.due_content(number)
         if due:
             facts = PageFacts(ask.symbol, ask.timeframe, ask.limit, now, number)

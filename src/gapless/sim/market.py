@@ -27,13 +27,13 @@ from gapless.series import Instrument
 from gapless.sim import interruptions, names
 from gapless.sim.blocks import EMPTY, QUOTE_DIGITS, Block, Floats, Scale, fold, frame, join, truth_block
 from gapless.sim.chance import stream
-from gapless.spans import DAY, MINUTE, WEEK, Micros, Span, SpanSet, Timeframe, iso, parse_time
+from gapless.spans import DAY, HOUR, MINUTE, WEEK, Micros, Span, SpanSet, Timeframe, iso, parse_time
 
 MINUTES = 1440
 FIRST_DAY = parse_time("2010-01-01") // DAY
 LAST_DAY = parse_time("2050-01-01") // DAY
 _SYMBOL = re.compile(r"^[A-Z0-9][A-Z0-9\-_.]{0,19}$")
-_1M, _1D = Timeframe.parse("1m"), Timeframe.parse("1d")
+_1M, _1H = Timeframe.parse("1m"), Timeframe.parse("1h")
 _CLOCK = np.arange(MINUTES, dtype=np.int64)
 _COMMON_VOLATILITY = 0.024
 _BOUND = 0.9  # log prices stay within this of their level, for the common walk and for one's own
@@ -83,7 +83,8 @@ class Market:
         self._anchors = lru_cache(256)(self._make_anchors)
         self._common = lru_cache(64)(self._make_common)
         self._day = lru_cache(cached_days)(self._make_day)
-        self._folded = lru_cache(16 * cached_days)(self._make_folded)
+        self._folded = lru_cache(2 * cached_days)(self._make_folded)
+        self._hours = lru_cache(32 * cached_days)(self._make_hours)
 
     # ---------------------------------------------------------------- what it tells
 
@@ -112,7 +113,11 @@ class Market:
         """The bars that open on ``day`` (days since the epoch)."""
         if timeframe == _1M:
             return self._day(symbol, day)
-        return self._folded(symbol, timeframe, day)
+        if timeframe.micros < HOUR:
+            return self._folded(symbol, timeframe, day)
+        if timeframe.micros < WEEK:
+            return fold(self._hours(symbol, day), timeframe)
+        return self._week(symbol, timeframe, day)
 
     # ---------------------------------------------------------------- how it is made
 
@@ -168,11 +173,16 @@ class Market:
         return Block.from_units(ts[keep], units[:, keep], self.scale(symbol))
 
     def _make_folded(self, symbol: str, timeframe: Timeframe, day: int) -> Block:
-        if timeframe.micros == WEEK:
-            if timeframe.floor(day * DAY) != day * DAY:
-                return EMPTY
-            return fold(join([self.block(symbol, _1D, day + i) for i in range(7)]), timeframe)
         return fold(self._day(symbol, day), timeframe)
+
+    def _make_hours(self, symbol: str, day: int) -> Block:
+        """Kept longer than minutes: a page of days needs a thousand of these."""
+        return fold(self._day(symbol, day), _1H)
+
+    def _week(self, symbol: str, week: Timeframe, day: int) -> Block:
+        if week.floor(day * DAY) != day * DAY:
+            return EMPTY
+        return fold(join([self._hours(symbol, day + i) for i in range(7)]), week)
 
     def _present(self, symbol: str, ts: Micros, span: Span) -> npt.NDArray[np.bool_]:
         present = (ts >= span.start) & (ts < span.end)

@@ -9,6 +9,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from aiohttp import web
@@ -70,8 +71,9 @@ async def _reset(handled: Handled, request: web.Request) -> web.StreamResponse:
     body = handled.reply.body
     response = web.StreamResponse(status=200, headers={"Content-Type": handled.reply.content_type})
     response.content_length = len(body)
-    await response.prepare(request)
-    await response.write(body[: len(body) // 2])
+    with suppress(ConnectionError):  # the client may have gone first
+        await response.prepare(request)
+        await response.write(body[: len(body) // 2])
     _abort(request)
     return response
 

@@ -30,7 +30,7 @@ from gapless.sim.blocks import (
 )  # fmt: skip
 from gapless.sim.rules import Api
 from gapless.sim.wire import Printed, print_rows
-from gapless.spans import MINUTE, Span, Timeframe
+from gapless.spans import HOUR, MINUTE, Span, Timeframe
 
 _1M = Timeframe.parse("1m")
 
@@ -51,7 +51,8 @@ class Venue:
 
     def __init__(self, api: Api, truth: Truth, *, printed_days: int = 512) -> None:
         self.api, self.truth = api, truth
-        self._printed = lru_cache(printed_days)(self._print)
+        self._minutes = lru_cache(printed_days)(self._print)
+        self._hours = lru_cache(32 * printed_days)(self._print)  # days with few rows: a page needs many of them
 
     def page(self, ask: Ask, now: int) -> bytes:
         """Printed rows, a comma after each: the first ``limit`` from ``start``, else the last ``limit`` to ``end``."""
@@ -96,8 +97,9 @@ class Venue:
         return pieces[::-1]
 
     def _days(self, ask: Ask, reach: Span, wanted: Iterator[int] | range) -> Iterator[tuple[Printed, int, int]]:
+        kept = self._minutes if ask.timeframe.micros < HOUR else self._hours
         for day in wanted:
-            printed, opens = self._printed(ask.symbol, ask.timeframe, day)
+            printed, opens = kept(ask.symbol, ask.timeframe, day)
             first, last = bisect_left(opens, reach.start), bisect_left(opens, reach.end)
             if last > first:
                 yield printed, first, last
