@@ -111,7 +111,7 @@ def _sources(bars: pl.DataFrame, ts: Ints, understood: FeaturePlan, others: Fram
     if unused:
         raise InputError(f"others: {', '.join(sorted(unused))} is read by no feature.", hint="leave it out")
     own = dict(groups(bars)) if understood.others and "instrument" in bars.columns else {}
-    for column, instrument in understood.others:
+    for column, instrument in understood.others if bars.height else ():  # no bars, nothing to join
         if instrument in others:
             frame = others[instrument]
             when, values = times(frame), numbers(frame, column)
