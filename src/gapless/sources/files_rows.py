@@ -19,6 +19,9 @@ from gapless.spans import DAY, SECOND, Timeframe
 _PAIR = re.compile(r"([A-Z0-9]+)/([A-Z0-9]+)(?::[A-Z0-9]+)?")
 _THOUSANDS = r"^\s*[+-]?\d{1,3}(,\d{3})+(\.\d*)?\s*$"
 
+_CONTINENTAL = r"^\s*[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+\s*$"  # 1.234,5
+_POINTS = r"^\s*[+-]?\d{1,3}(\.\d{3})+\s*$"  # 1.234 among such
+
 # ---------------------------------------------------------------- deciding
 
 
@@ -128,7 +131,9 @@ def _decimal_comma(table: Table, frame: pl.DataFrame, columns: Mapping[str, str]
         return False
     cells = pl.concat([frame[columns[name]].head(1000) for name in VALUES]).drop_nulls()
     commas = cells.filter(cells.str.contains(",", literal=True))
-    if not len(commas) or bool(cells.str.contains(".", literal=True).any()):
+    points = cells.filter(cells.str.contains(".", literal=True) & ~cells.str.contains(",", literal=True))
+    continental = bool(commas.str.contains(_CONTINENTAL).all()) and bool(points.str.contains(_POINTS).all())
+    if not len(commas) or not continental:
         return False
     if bool(commas.str.contains(_THOUSANDS).all()):
         raise InputError(
@@ -245,10 +250,17 @@ def _raw(frame: pl.DataFrame, batch: Batch, layout: Layout) -> pl.Series:
         cells = [pl.col(name).fill_null("") for name in rows.columns]
         text = rows.select(pl.concat_str(cells, separator=layout.separator).alias("raw"))["raw"]
     else:
-        text = rows.select(pl.struct(pl.all()).struct.json_encode().alias("raw"))["raw"]
+        text = rows.select(_printable(column) for column in rows).to_struct().struct.json_encode()
     if batch.torn is not None:
         text = batch.torn[bad].fill_null(text)
     return raw.scatter(bad, text)
+
+
+def _printable(column: pl.Series) -> pl.Series:
+    """The column itself, or its numbers where it holds times so far off that polars would abort on printing them."""
+    if column.dtype != pl.Date and not isinstance(column.dtype, pl.Datetime):
+        return column
+    return column if files_times.micros(column).null_count() == column.null_count() else column.to_physical()
 
 
 # ---------------------------------------------------------------- does it look like the timeframe asked for?

@@ -65,7 +65,7 @@ def dialect_of(head: bytes, where: str) -> Dialect:
             f"{where}: no separator found in '{lines[0][:80]}'.",
             hint="expected a table with , ; tab or | between columns",
         )
-    rows = list(csv.reader(lines, delimiter=separator))
+    rows = [_split(line, separator) for line in lines]
     skip = _preamble(rows)
     notes = (f"{skip} line(s) before the header skipped",) if skip else ()
     first = rows[skip]
@@ -79,17 +79,29 @@ def dialect_of(head: bytes, where: str) -> Dialect:
 
 def _first_lines(head: bytes, where: str) -> list[str]:
     """Up to 30 whole lines of text that are not blank."""
-    text = _decode(head[: head.rfind(b"\n") + 1] or head, where).removeprefix("\ufeff")
+    end = head.rfind(b"\n") + 1 if len(head) >= HEAD else len(head)
+    text = _decode(head[: end or HEAD], where).removeprefix("\ufeff")
     if "\r" in text and "\n" not in text:
         raise InputError(f"{where}: lines end in CR alone.", hint="convert the line ends to LF")
-    return [line.rstrip("\r") for line in text.split("\n") if line.strip()][:30]
+    lines = [line.rstrip("\r") for line in text.split("\n") if line.strip()][:30]
+    if not lines:
+        raise InputError(f"{where}: the file holds nothing but blanks.", hint="fetch or export it again")
+    return lines
 
 
 def _regular(lines: Sequence[str], separator: str) -> int:
     """How many columns the separator makes, 0 when fewer than two; the most usual count decides."""
-    counts = [len(row) for row in csv.reader(lines, delimiter=separator)]
+    counts = [len(_split(line, separator)) for line in lines]
     usual = max(counts, key=counts.count)
     return usual if usual > 1 else 0
+
+
+def _split(line: str, separator: str) -> list[str]:
+    """The cells of a line; none where it cannot be a row (a cell of over 128 kB)."""
+    try:
+        return next(csv.reader([line], delimiter=separator), [])
+    except csv.Error:
+        return []
 
 
 def _preamble(rows: Sequence[Sequence[str]]) -> int:
@@ -194,7 +206,7 @@ def _slow(text: str, dialect: Dialect) -> Batch:
     torn: list[str | None] = []
     for line in text.removesuffix("\n").split("\n"):
         line_text = line.rstrip("\r")
-        row = next(csv.reader([line_text], delimiter=dialect.separator), [])
+        row = _split(line_text, dialect.separator)
         right = len(row) == width and line.count('"') % 2 == 0
         cells.append([cell or None for cell in row] if right else [None] * width)
         torn.append(None if right else line_text)

@@ -190,7 +190,7 @@ def _instants(column: pl.Series, times: Times) -> pl.Series:
     if times.kind == "epoch":
         return _epoch(column, times)
     if times.kind == "instant":
-        return _physical(column)
+        return micros(column)
     local, offset = _locals(column, times)
     utc = _to_utc(local, times.tz)
     return utc if offset is None else (local - offset).fill_null(utc)
@@ -199,7 +199,7 @@ def _instants(column: pl.Series, times: Times) -> pl.Series:
 def _locals(column: pl.Series, times: Times) -> tuple[pl.Series, pl.Series | None]:
     """Wall-clock µs, and the offset from UTC of the rows that state one (None when no row does)."""
     if times.kind in ("naive", "date"):
-        return _physical(column), None
+        return micros(column), None
     texts = column.cast(pl.String).str.strip_chars()
     if not times.offsets:
         return _parse(texts, times.formats), None
@@ -266,7 +266,7 @@ def _scaled(column: pl.Series, times: Times) -> pl.Series:
     return column.alias("v").to_frame().select(scaled.alias("v"))["v"]
 
 
-def _physical(column: pl.Series) -> pl.Series:
+def micros(column: pl.Series) -> pl.Series:
     """Dates and datetimes of any unit in µs, without polars' conversion, which aborts on values out of range."""
     number = column.to_physical().cast(pl.Int64)
     if column.dtype == pl.Date:
