@@ -226,6 +226,18 @@ def test_skew_shifts_what_clients_are_told_not_what_is_served(venue: Any) -> Non
         assert sim.injected == {"skew": 1}
 
 
+def test_faults_can_be_changed_on_the_way(venue: Any) -> None:
+    """``POST /sim/faults``: a good venue turns bad and good again; the counts go on."""
+    with venue(faults="429:1x") as (sim, get):
+        assert get("/api/v3/ping").status == 429
+        assert get("/sim/faults", method="POST", plan="empty:1").json == {"429": 1}
+        assert get.klines(**ASK) == []
+        assert get("/sim/faults", method="POST", plan="emty:1").json["error"]["type"] == "UnknownName"
+        assert get("/sim/faults", method="POST", plan="").status == 200
+        clean(get)
+        assert get("/sim/faults").json == sim.injected == {"429": 1, "empty": 1}
+
+
 def test_the_same_seed_injects_the_same_faults() -> None:
     """What request number n suffers follows from the seed alone; another seed suffers elsewhere."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gapless.sim.blocks import Scale
-from gapless.sim.names import QUOTE_ASSET, base_asset
+from gapless.sim.names import QUOTE_ASSET, assets
 from gapless.sim.rules import Api
 from gapless.spans import Span
 
@@ -83,8 +83,8 @@ def _usdm(name: str, listed: Span, scale: Scale, status: str) -> Json:
 
 
 def _assets(name: str, status: str) -> Mapping[str, Any]:
-    base = base_asset(name)
+    base, quote = assets(name)
     return {
         "symbol": name, "status": status, "baseAsset": base, "baseAssetPrecision": 8,
-        "quoteAsset": QUOTE_ASSET if base != name else "", "quotePrecision": 8,
+        "quoteAsset": quote, "quotePrecision": 8,
     }  # fmt: skip

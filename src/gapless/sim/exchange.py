@@ -76,6 +76,12 @@ class Exchange:
             self.faults.happened("skew")
         return self.clock() + self.faults.plan.skew
 
+    def plan_faults(self, text: str) -> None:
+        """From now on these faults; what was injected so far stays counted."""
+        faults = Faults(parse_faults(text), self.config.seed, late_window=self.config.late_window)
+        faults.injected = self.faults.injected
+        self.faults = faults
+
     def handle(self, api: Api, endpoint: str, params: Params, address: str) -> Handled:
         """Answer one request of the client at ``address``."""
         self._number += 1

@@ -9,6 +9,7 @@ from gapless.sim.blocks import Scale
 from gapless.sim.chance import stream
 
 QUOTE_ASSET = "USDT"
+_QUOTES = (QUOTE_ASSET, "USDC", "FDUSD", "BUSD", "BTC", "ETH", "BNB", "EUR", "TRY")
 # Every fourth trades thinly (see _thin), so that a small universe has silent minutes too.
 _KNOWN: dict[str, float] = {
     "BTC": 42000, "ETH": 2400, "BNB": 310, "ALGO": 0.31, "XRP": 0.55, "SOL": 85, "ADA": 0.48, "BAKE": 0.22,
@@ -41,16 +42,24 @@ def symbols(count: int) -> tuple[str, ...]:
     return tuple(name + QUOTE_ASSET for name in known + made)
 
 
-def base_asset(symbol: str) -> str:
-    """The asset a symbol prices."""
-    return symbol.removesuffix(QUOTE_ASSET) or symbol
+def assets(symbol: str) -> tuple[str, str]:
+    """The asset a symbol prices, and the one it is priced in.
+
+    >>> assets("ETHBTC"), assets("BTCUSDT"), assets("GOLD")
+    (('ETH', 'BTC'), ('BTC', 'USDT'), ('GOLD', 'USDT'))
+    """
+    for quote in _QUOTES:
+        base = symbol.removesuffix(quote)
+        if base not in ("", symbol):
+            return base, quote
+    return symbol, QUOTE_ASSET
 
 
 def profile(symbol: str) -> Profile:
     """A pure function of the name: the same in every market, whatever else is traded there."""
     chance = stream("profile", symbol)
     u, v, w, x = (float(value) for value in chance.random(4))
-    base = base_asset(symbol)
+    base, _ = assets(symbol)
     price = _KNOWN.get(base) or 10 ** (4.5 * u - 2)
     rank = list(_KNOWN).index(base) if base in _KNOWN else 12 + 30 * v
     trades = 2.0 + 2.0 * v if _thin(base, v) else max(6.0, 700 * 0.86**rank)

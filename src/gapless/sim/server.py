@@ -34,6 +34,7 @@ def application(exchange: Exchange) -> web.Application:
     for name, look in _LOOKS.items():
         app.router.add_get(f"/sim/{name}", partial(_look, exchange, look))
     app.router.add_post("/sim/clock", partial(_look, exchange, _advance))
+    app.router.add_post("/sim/faults", partial(_look, exchange, _plan))
     return app
 
 
@@ -137,6 +138,11 @@ def _interruptions(exchange: Exchange, request: web.Request) -> object:
 def _advance(exchange: Exchange, request: web.Request) -> object:
     exchange.clock.advance(parse_duration(_need(request, "advance")))
     return _now(exchange, request)
+
+
+def _plan(exchange: Exchange, request: web.Request) -> object:
+    exchange.plan_faults(_need(request, "plan"))
+    return dict(exchange.faults.injected)
 
 
 def _now(exchange: Exchange, request: web.Request) -> object:
