@@ -81,10 +81,11 @@ class MemoryStore:
         fact = self.fact(series)
         return SpanSet.of(span) - fact.present - fact.answered
 
-    def wrong(self, truth: pl.DataFrame, series: Series) -> list[int]:
-        """Times of stored bars that the truth does not have, or has with other values."""
+    def wrong(self, truth: pl.DataFrame, series: Series, span: Span) -> list[int]:
+        """Times of stored bars inside ``span`` that the truth does not have, or has with other values."""
         right = dict(zip(truth.get_column("ts").to_physical(), truth.select(VALUES).rows(), strict=True))
-        return [ts for ts, row in self.rows.get(series, {}).items() if right.get(ts) != row]
+        held = self.rows.get(series, {}).items()
+        return [ts for ts, row in held if right.get(ts) != row and span.start <= ts < span.end]
 
     def lost(self, truth: pl.DataFrame, series: Series) -> list[int]:
         """Times of true bars that are not stored, though the ledger says that the source answered: silently lost."""

@@ -11,10 +11,11 @@ from gapless.errors import SourceError
 from gapless.events import ClockSkewed
 from gapless.protocols import Listing
 from gapless.series import Instrument
-from gapless.spans import SECOND, Timeframe
+from gapless.spans import DAY, MINUTE, SECOND, Timeframe
 
 _SYNC_EVERY = 600.0  # seconds; quartz drifts by milliseconds in that time
 _NOTABLE_SKEW = 2 * SECOND
+_AGREE = MINUTE  # clocks that differ by more say nothing about each other
 
 
 @dataclass(slots=True)
@@ -47,9 +48,10 @@ class Venue:
         """Bars that open before this are final by the source's clock."""
         return timeframe.floor(self.now() - self.http.source.settle)
 
-    def final_here(self, opened: int, timeframe: Timeframe) -> bool:
-        """Is the bar that opened then final by this machine's clock too?"""
-        return opened + timeframe.micros + self.http.source.settle <= self.http.clock()
+    def surely_final(self, opened: int, timeframe: Timeframe) -> bool:
+        """Is that bar final even if the source's clock is wrong? By our clock if the two agree, else after a day."""
+        closed = opened + timeframe.micros + self.http.source.settle
+        return closed <= self.http.clock() if abs(self.skew) <= _AGREE else closed + DAY <= self.now()
 
     async def ended(self, instrument: Instrument) -> bool:
         """Does the source say that this instrument is not traded now? False when it does not say."""

@@ -10,7 +10,8 @@ and says nothing of what follows. So a page that comes short is no proof, and ne
 4. An answer with nothing new is asked again, now reaching as far as the source has bars: the first later bar proves
    that those before it do not exist. That nothing later exists is believed only of an instrument that the source lists
    as not traded, when several answers that hold its earlier bars all end at the same one.
-5. The last bar of an answer is kept only when a later bar was seen, or our own clock too says that it is final.
+5. The last bar of an answer may still be forming, whatever the source's clock says. It is kept when a later bar was
+   seen, when our own clock says so too, or when step 4 finds that trading has ended.
 """
 
 from __future__ import annotations
@@ -76,21 +77,24 @@ class Walk:
         self.tally = Tally()
         self._timeframe, self._size = series.timeframe, series.timeframe.micros
         self._last: tuple[object, ...] | None = None  # the row before the cursor, when the last answer held it
+        self._held: pl.DataFrame | None = None  # the row at the cursor, when it may still change
         self._fruitless = 0
         self._attempts = 0  # at this place
 
     async def run(self) -> None:
         """Walk to the end. Raises SourceError where it cannot go on; what was kept before stays kept."""
         await self.venue.synced()
-        self.end = min(self.span.end, self.venue.final_until(self._timeframe))
+        newest = self.venue.final_until(self._timeframe)
+        self.end = min(self.span.end, newest)
         while self.cursor < self.end:
             asked = self._next()
             page = await self._ask(asked)
             fresh = self._fresh(page)
-            if fresh is None:
-                await self._nothing_new()
-            elif not await self._take(fresh, page, asked):
-                return
+            if fresh is not None and await self._take(fresh, page, asked):
+                continue
+            if self._held is not None and self.cursor + self._size >= newest:
+                return  # only the venue's newest bar is left, and it may still change: for the next run
+            await self._nothing_new()
         if self.tally.doubted:
             raise Faulty(
                 f"{self.http.source.name} did not say twice whether it has {self.series} "
@@ -141,8 +145,9 @@ class Walk:
     async def _take(self, frame: pl.DataFrame, page: Page, asked: Span) -> bool:
         """Keep what of the answer may be kept; False when that is nothing, because its only bar may still change."""
         opens, until = _opens(frame), min(page.covered.end, self.end)
-        if len(opens) and opens[-1] < self.end and not self.venue.final_here(int(opens[-1]), self._timeframe):
-            until = self._timeframe.floor(int(opens[-1]))
+        self._held = None
+        if len(opens) and opens[-1] < self.end and not self.venue.surely_final(int(opens[-1]), self._timeframe):
+            until, self._held = self._timeframe.floor(int(opens[-1])), frame.tail(1)
         if until <= self.cursor:
             return False
         span, revises = Span(self.cursor, until), bool(len(opens)) and int(opens[0]) < self.cursor
@@ -160,7 +165,8 @@ class Walk:
             return rows, SpanSet.of()
         for attempt in range(1, AGREEING + 1):
             hull = doubted.hull or span
-            page = await self._ask(Span(hull.start - self._size, hull.end + 2 * self._size))
+            reach = hull.end + 2 * self._size if attempt == 1 else self.venue.now() + self._size
+            page = await self._ask(Span(hull.start - self._size, max(reach, hull.end + self._size)))
             found = page.frame.filter(pl.Series(doubted.mask(_opens(page.frame))))
             rows = pl.concat([rows, found]).sort("ts") if found.height else rows
             doubted = doubted - SpanSet.of(page.covered) - self._present(rows)
@@ -185,7 +191,8 @@ class Walk:
         self._fruitless += 1
         if self._fruitless == AGREEING and await self._over():
             rest = Span(self.cursor, self.end)
-            await self.keep(Kept(self.series, pl.DataFrame(), (self._answer(rest, rest, 0, ""),)))
+            rows = pl.DataFrame() if self._held is None else self._held
+            await self.keep(Kept(self.series, rows, (self._answer(rest, rest, rows.height, ""),)))
             self.cursor = self.end
         elif self._fruitless == FRUITLESS:
             raise Faulty(
@@ -204,7 +211,8 @@ class Walk:
 
     async def _same_end(self, timeframe: Timeframe) -> bool:
         """Do answers that start at different bars, hold bars before the cursor and have room for more, end alike?"""
-        limit, size = timeframe.floor(self.cursor), timeframe.micros
+        edge = self.cursor if self._held is None else self.cursor + self._size
+        limit, size = timeframe.floor(edge), timeframe.micros
         ends: list[int] = []
         for cut in range(2 * AGREEING):
             start = limit - (self.http.source.limits.page_bars - 2 - cut) * size
