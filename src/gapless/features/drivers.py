@@ -10,6 +10,7 @@ from gapless.features.ops import COMPILED, Kernels
 from gapless.features.program import Floats, Ints, Program
 
 BLOCK = 2048  # bars at once: the lanes of a usual program then stay in the second-level cache
+WIDE = 8192  # with long lags wider blocks pay: what is carried from block to block is copied less often
 
 
 def run_time(
@@ -21,7 +22,7 @@ def run_time(
     """
     count = len(next(iter(columns.values())))
     reach = program.reach
-    width = min(max(block, reach), max(count, 1))
+    width = min(max(block, reach, min(8 * reach, WIDE)), max(count, 1))
     buffer = np.full((program.slots, reach + width), np.nan)
     for slot, value in program.consts:
         buffer[slot] = value
