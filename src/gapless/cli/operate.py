@@ -35,8 +35,9 @@ def demo(*, keep: Path | None = None, json: Annotated[bool, Parameter(negative="
         Print one JSON document and nothing else.
     """
     from gapless.app.demo import run
+    from gapless.cli import render
 
-    return run(keep, json)
+    return run(keep, json, render.console(stderr=json), None if json else render.status)
 
 
 def init(directory: Path = Path(), *, common: Common = COMMON) -> int:

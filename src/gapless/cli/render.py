@@ -26,10 +26,10 @@ _DAY = {
 _ROWS = 30
 
 
-def console() -> Console:
-    """Stdout; wide enough to be useful when it is not a terminal."""
-    out = Console()
-    return out if out.is_terminal else Console(width=160)
+def console(*, stderr: bool = False) -> Console:
+    """Stdout (or stderr); wide enough to lose nothing when it is not a terminal."""
+    out = Console(stderr=stderr)
+    return out if out.is_terminal else Console(stderr=stderr, width=200)
 
 
 def _table(title: str, columns: Iterable[str], right: Iterable[str] = ()) -> Table:
