@@ -241,7 +241,10 @@ def test_sim_paths_tell_the_truth(venue: Any) -> None:
         assert get("/sim/requests").json == {"total": 1, "by_answer": {"/api/v3/ping 200": 1}}
         assert sim.requests == 1
         assert get("/sim/faults").json == {}
-        assert {x["instrument"] for x in get("/sim/listings").json} >= {"BINANCE:BTCUSDT", "BINANCEUSDM:BTCUSDT"}
+        listings = {x["instrument"]: x for x in get("/sim/listings").json}
+        assert listings["BINANCE:BTCUSDT"] == listings["BINANCEUSDM:BTCUSDT"] | {"instrument": "BINANCE:BTCUSDT"}
+        assert listings["BINANCE:BTCUSDT"]["listed_at"] == "2024-03-01T00:00:00Z"
+        assert [x["delisted_at"] for x in listings.values() if x["delisted_at"]]
         outages = get("/sim/interruptions").json["BINANCE"]["outages"]
         assert outages == [[iso(s.start), iso(s.end)] for s in sim.market.outages]
 

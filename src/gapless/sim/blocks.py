@@ -98,7 +98,11 @@ class Truth(Protocol):
         ...
 
     def listed(self, symbol: str) -> Span:
-        """From listing to delisting."""
+        """Where bars can be: from the listing to the delisting, or to the last bar replayed."""
+        ...
+
+    def delisted_at(self, symbol: str) -> int | None:
+        """When trading ended, µs; None where it did not."""
         ...
 
     def listed_at(self, symbol: str | Instrument) -> int:

@@ -186,7 +186,8 @@ class Exchange:
 
     def _status(self, api: Api, symbol: str, now: int) -> str:
         truth = self.truths[api.venue]
-        if now >= truth.listed(symbol).end:
+        gone = truth.delisted_at(symbol)
+        if gone is not None and now >= gone:
             return "BREAK" if api.spot else "SETTLING"
         halted = truth.halts(symbol).contains(now)
         return "BREAK" if halted and api.spot else "TRADING"

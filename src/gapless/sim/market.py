@@ -105,6 +105,11 @@ class Market:
         """From listing to delisting."""
         return self._listed[symbol]
 
+    def delisted_at(self, symbol: str) -> int | None:
+        """When trading ended, µs; None for a symbol that lives on."""
+        end = self.listed(symbol).end
+        return end if end < LAST_DAY * DAY else None
+
     def scale(self, symbol: str) -> Scale:
         """Decimals of the symbol's prices and volumes."""
         return self._profile(symbol).scale
@@ -137,7 +142,7 @@ class Market:
 
     def _listing(self, name: str) -> Listing:
         span = self.listed(name)
-        gone = span.end if span.end < LAST_DAY * DAY else None
+        gone = self.delisted_at(name)
         status = "trading" if gone is None else "delisted"
         return Listing(Instrument(self.venue, name), status, span.start, gone)
 

@@ -51,6 +51,10 @@ class Replay:
         """The open of the first bar, µs."""
         return self.listed(str(symbol).removeprefix(self.venue + ":")).start
 
+    def delisted_at(self, symbol: str) -> int | None:
+        """None: that the bars end does not say that trading did."""
+        return None
+
     def halts(self, symbol: str) -> SpanSet:
         """None: what is absent from the bars is not explained here."""
         return SpanSet.of()

@@ -117,10 +117,15 @@ def _truth(exchange: Exchange, request: web.Request) -> object:
 
 
 def _listings(exchange: Exchange, request: web.Request) -> object:
+    """``delisted_at`` is null for a symbol that lives on."""
     return [
-        {"instrument": f"{venue}:{s}", "listed_at": iso(truth.listed(s).start), "delisted_at": iso(truth.listed(s).end)}
-        for venue, truth in exchange.truths.items()
-        for s in truth.symbols
+        {
+            "instrument": str(listing.instrument),
+            "listed_at": None if listing.listed_at is None else iso(listing.listed_at),
+            "delisted_at": None if listing.delisted_at is None else iso(listing.delisted_at),
+        }
+        for truth in exchange.truths.values()
+        for listing in truth.listings()
     ]
 
 
