@@ -406,8 +406,11 @@ def test_callers_without_a_loop_can_backfill_list_and_ask_the_time(store) -> Non
 def test_a_signal_ends_a_run_early_with_what_is_done_kept(number: signal.Signals, store) -> None:
     """Ctrl-C or SIGTERM in the middle: said so, and nothing fetched is lost. Handlers are as before afterwards."""
 
+    pages: list[Event] = []
+
     def interrupt(event: Event) -> None:
-        if isinstance(event, Fetched):
+        pages.extend([event] if isinstance(event, Fetched) else [])
+        if len(pages) == 1:
             os.kill(os.getpid(), number)
 
     before = signal.getsignal(number)
@@ -416,7 +419,7 @@ def test_a_signal_ends_a_run_early_with_what_is_done_kept(number: signal.Signals
         made, options = wanted(sim, source, DAYS), replace(QUICK, concurrency=1)
         outcomes, interrupted = run_backfill(made, source, store, run="r", observer=interrupt, options=options)
     assert interrupted
-    assert len(store.rows[BTC]) == 1000
+    assert 1000 <= len(store.rows[BTC]) < 3 * 1440
     assert SpanSet.of(*outcomes[0].undone) == store.missing(BTC, DAYS)
     assert signal.getsignal(number) == before
 
