@@ -107,12 +107,17 @@ class _Days:
     @classmethod
     def of(cls, market: Market, timeframe: Timeframe, span: Span) -> _Days:
         labels, starts, ends = days_of(market, timeframe, span)
-        expected = market.expected(timeframe, span)
-        step = max(timeframe.micros, DAY)
-        first = min([timeframe.floor(span.start) // DAY * DAY, *labels[:1]])
-        dates = np.arange(first, max([span.end, *(labels[-1:] + 1)]), step, dtype=np.int64)
+        dates = labels if timeframe.micros > DAY else _dates(market, span, labels)
         names = dates.astype("datetime64[us]").astype("datetime64[D]").astype(str).tolist()
-        return cls(span, expected, names, np.searchsorted(dates, labels), starts, ends)
+        return cls(span, market.expected(timeframe, span), names, np.searchsorted(dates, labels), starts, ends)
+
+
+def _dates(market: Market, span: Span, labels: Micros) -> Micros:
+    """The dates of ``span``: those of its sessions (``labels``), and those without any session."""
+    first = min([span.start // DAY * DAY, *labels[:1]])
+    dates = np.arange(first, max([span.end, *(labels[-1:] + 1)]), DAY, dtype=np.int64)
+    elsewhere = market.days(Span(first, int(dates[-1]) + DAY)).labels  # a session of that date may lie outside the span
+    return dates[np.isin(dates, labels) | ~np.isin(dates, elsewhere)]
 
 
 def _row(facts: Facts, gaps: Sequence[Gap], days: _Days, newest: int) -> Row:

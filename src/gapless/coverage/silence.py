@@ -20,7 +20,7 @@ _TOGETHER = 0.5  # of the other live instruments
 
 def learn_listings(lanes: Sequence[Lane]) -> None:
     """Silence before the first bar ever answered, where answers began earlier: the instrument was not listed yet."""
-    firsts = sorted(int(lane.facts.present.starts[0]) for lane in lanes if _leading(lane))
+    firsts = sorted(leading.end for lane in lanes if lane.facts.present and (leading := _leading(lane)))
     for lane in lanes:
         leading = _leading(lane)
         if leading is None or (not lane.facts.present and lane.facts.listed_at is not None):
