@@ -247,3 +247,42 @@ def test_an_empty_span_has_the_schema() -> None:
     frame = MARKET.truth("BTCUSDT", "1m", Span.parse("2019-01-01", "2019-01-02"))
     assert frame.height == 0
     assert frame.schema == MARKET.truth("BTCUSDT", "1m", Span.parse("2024-02-01", "2024-02-02")).schema
+
+
+@pytest.mark.parametrize(
+    ("venue", "symbol", "at", "bar"),
+    [
+        (
+            "BINANCE",
+            "BTCUSDT",
+            "2024-06-03T12:34",
+            (30640.79, 30647.52, 30632.06, 30632.21, 13.56318, 415550.6755, 813),
+        ),
+        ("BINANCEUSDM", "ETHUSDT", "2021-02-28", (861.29, 861.31, 860.41, 860.69, 2190.2097, 1885606.286, 858)),
+    ],
+)
+def test_the_market_does_not_change_between_releases(venue: str, symbol: str, at: str, bar: tuple[float, ...]) -> None:
+    """Seed 7 has always had these bars: a change here changes every number anybody measured on it."""
+    start = parse_time(at)
+    row = Market(7, 2, venue=venue).truth(symbol, "1m", Span(start, start + MINUTE)).row(0)
+    assert row[2:9] == bar
+
+
+def test_listings_do_not_follow_the_clock() -> None:
+    """An open-ended market lists late symbols within four months of its start, always at the same hour."""
+    market = Market(7, 20, "2025-01-01")
+    late = [x for x in market.listings() if x.listed_at != market.span.start]
+    assert late
+    assert all((x.listed_at or 0) < market.span.start + 120 * DAY for x in late)
+    assert all((x.listed_at or 0) % HOUR == 0 for x in late)
+    assert [x.delisted_at for x in market.listings() if x.instrument.symbol in market.symbols[:2]] == [None, None]
+
+
+def test_memory_is_bounded_by_the_caches() -> None:
+    """However long a walk, a market keeps no more days than it was told to."""
+    market = Market(7, 1, "2022-01-01", "2024-01-01", cached_days=8)
+    market.truth("BTCUSDT", "1d", market.span)
+    market.truth("BTCUSDT", "5m", Span(market.span.start, market.span.start + 90 * DAY))
+    assert market._day.cache_info().currsize <= 8
+    assert market._folded.cache_info().currsize <= 16
+    assert market._hours.cache_info().currsize <= 256

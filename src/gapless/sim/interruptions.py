@@ -8,7 +8,7 @@ from gapless.sim.chance import draw, stream
 from gapless.spans import DAY, MINUTE, Span, SpanSet
 
 _MONTH = 30 * DAY
-_YEARS = 4 * 365 * DAY
+_SEASON = 120 * DAY
 
 
 def random_spans(key: tuple[object, ...], within: Span, *, per_month: float, minutes: tuple[int, int]) -> SpanSet:
@@ -47,7 +47,10 @@ def _share(count: int, share: float) -> int:
 
 
 def _inside(seed: int, what: str, name: str, within: Span) -> int:
-    """A whole hour (venues list on the hour) in the middle half of the span, or of its first four years."""
+    """A whole hour (venues list on the hour) in the middle half of the span, or of its first 120 days.
+
+    A bound that does not follow the clock: a venue restarted later lists the same symbols at the same times.
+    """
     part = 0.25 + 0.5 * draw(seed, what, name)
     hour = 60 * MINUTE
-    return (within.start + int(min(within.end - within.start, _YEARS) * part)) // hour * hour
+    return (within.start + int(min(within.end - within.start, _SEASON) * part)) // hour * hour

@@ -247,6 +247,7 @@ def _mood(seed: int, name: str, day: int) -> Floats:
 _FADE = np.exp(-_CLOCK / 22.0)
 
 
+@lru_cache(1024)
 def _waves(seed: int, name: str, day: int) -> Floats:
     return stream(seed, "waves", name, day).standard_normal(55)
 
