@@ -1,9 +1,9 @@
 """The kernels: every operator once, and the two drivers that walk a program over them.
 
-A program is rows of ``(operator, output slot, x, lag of x, y, lag of y, z, lag of z, state offset)`` with two
-parameters each. Both drivers hand the operators contiguous *lanes*: **batch** a stretch of time of one symbol,
-**live** one bar of many symbols. A stateless operator is one loop over a lane; a recursion is one inlined step
-function that both drivers call. There is no third path and no second definition.
+A program is rows of ``(operator, output slot, x, lag of x, y, lag of y, z, lag of z, state offset, stage)`` with two
+parameters each; recursions of one stage do not need each other. Both drivers hand the operators contiguous *lanes*:
+**batch** a stretch of time of one symbol, **live** one bar of many. A stateless operator is one loop over a lane;
+a recursion is one step function that both drivers call. There is no third path and no second definition.
 
 Everything stands in this one file because Numba's disk cache looks only at the file of the function it compiles: a
 kernel whose primitive was edited in another file would be served stale. No fastmath: it breaks NaN and the order of
@@ -23,7 +23,9 @@ import numpy.typing as npt
 
 F = TypeVar("F", bound=Callable[..., Any])
 Lane = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.float64]
 Table = npt.NDArray[np.int64]
+Four = tuple[np.int64, np.int64, np.int64, np.int64]
 
 # The dispatch below relies on this order: arithmetic, selection, comparison, window joins, recursions.
 CODES = (
@@ -59,10 +61,6 @@ _OPTIONS = {"nogil": True, "cache": _cacheable(), "error_model": "numpy"}
 
 def _compiled(function: F) -> F:
     return cast(F, numba.njit(**_OPTIONS)(function))
-
-
-def _inlined(function: F) -> F:
-    return cast(F, numba.njit(**_OPTIONS, inline="always")(function))
 
 
 @_compiled
@@ -192,7 +190,7 @@ def lane_window(op: int, x: Lane, y: Lane, z: Lane, o: Lane, p: float, q: float)
             o[i] = x[i] + y[i] + z[i] * z[i] * p
 
 
-@_inlined
+@_compiled
 def seed_step(v: float, y: float, c: float, e: float, n: float) -> tuple[float, float, float, float]:
     """One of the first n values of a seeded mean: (value, state, count, rounding still owed).
 
@@ -208,7 +206,7 @@ def seed_step(v: float, y: float, c: float, e: float, n: float) -> tuple[float, 
     return s, s, c, 0.0
 
 
-@_inlined
+@_compiled
 def ema_step(v: float, y: float, c: float, e: float, n: float, alpha: float) -> tuple[float, float, float, float]:
     """One step of an exponential mean seeded with the mean of its first n values: (value, state, count, owed).
 
@@ -222,7 +220,7 @@ def ema_step(v: float, y: float, c: float, e: float, n: float, alpha: float) -> 
     return seed_step(v, y, c, e, n)
 
 
-@_inlined
+@_compiled
 def rma_step(v: float, y: float, c: float, e: float, n: float) -> tuple[float, float, float, float]:
     """One step of Wilder's mean, seeded likewise: (value, state, count, owed)."""
     if v - v != 0.0:
@@ -234,32 +232,60 @@ def rma_step(v: float, y: float, c: float, e: float, n: float) -> tuple[float, f
 
 
 @_compiled
-def recur_time(op: int, x: Lane, o: Lane, st: Lane, k: int, p: float, q: float) -> None:
-    """A recursion along a stretch of time; its state stays in registers."""
-    y, c, e = st[k], st[k + 1], st[k + 2]
+def recur_step(
+    op: int, v: float, y: float, c: float, e: float, p: float, q: float
+) -> tuple[float, float, float, float]:
+    """One step of any recursion."""
     if op == EMA:
-        for i in range(o.shape[0]):
-            o[i], y, c, e = ema_step(x[i], y, c, e, p, q)
-    else:
-        for i in range(o.shape[0]):
-            o[i], y, c, e = rma_step(x[i], y, c, e, p)
-    st[k], st[k + 1], st[k + 2] = y, c, e
+        return ema_step(v, y, c, e, p, q)
+    return rma_step(v, y, c, e, p)
 
 
 @_compiled
-def recur_symbols(
-    op: int, x: Lane, o: Lane, st: npt.NDArray[np.float64], k: int, who: Table, p: float, q: float
-) -> None:
+def recur_time(op: int, x: Lane, o: Lane, s: Lane, p: float, q: float) -> None:
+    """A recursion along a stretch of time; its state stays in registers."""
+    y, c, e = s[0], s[1], s[2]
+    for i in range(o.shape[0]):
+        o[i], y, c, e = recur_step(op, x[i], y, c, e, p, q)
+    s[0], s[1], s[2] = y, c, e
+
+
+@_compiled
+def recur_four(prog: Table, par: Rows, buf: Rows, st: Lane, four: Four, a: int, b: int) -> None:
+    """Four independent recursions along time, side by side: each alone only waits for its own last result.
+
+    One may stand twice among the four: it then computes the same and stores the same.
+    """
+    i0, i1, i2, i3 = four
+    p0, p1, p2, p3 = par[i0], par[i1], par[i2], par[i3]
+    op0, op1, op2, op3 = prog[i0, 0], prog[i1, 0], prog[i2, 0], prog[i3, 0]
+    o0, o1, o2, o3 = buf[prog[i0, 1], a:b], buf[prog[i1, 1], a:b], buf[prog[i2, 1], a:b], buf[prog[i3, 1], a:b]
+    x0, x1 = view(buf, prog[i0, 2], prog[i0, 3], a, b), view(buf, prog[i1, 2], prog[i1, 3], a, b)
+    x2, x3 = view(buf, prog[i2, 2], prog[i2, 3], a, b), view(buf, prog[i3, 2], prog[i3, 3], a, b)
+    k0, k1, k2, k3 = prog[i0, 8], prog[i1, 8], prog[i2, 8], prog[i3, 8]
+    y0, c0, e0 = st[k0], st[k0 + 1], st[k0 + 2]
+    y1, c1, e1 = st[k1], st[k1 + 1], st[k1 + 2]
+    y2, c2, e2 = st[k2], st[k2 + 1], st[k2 + 2]
+    y3, c3, e3 = st[k3], st[k3 + 1], st[k3 + 2]
+    for i in range(b - a):
+        v0, v1, v2, v3 = x0[i], x1[i], x2[i], x3[i]
+        o0[i], y0, c0, e0 = recur_step(op0, v0, y0, c0, e0, p0[0], p0[1])
+        o1[i], y1, c1, e1 = recur_step(op1, v1, y1, c1, e1, p1[0], p1[1])
+        o2[i], y2, c2, e2 = recur_step(op2, v2, y2, c2, e2, p2[0], p2[1])
+        o3[i], y3, c3, e3 = recur_step(op3, v3, y3, c3, e3, p3[0], p3[1])
+    st[k0], st[k0 + 1], st[k0 + 2] = y0, c0, e0
+    st[k1], st[k1 + 1], st[k1 + 2] = y1, c1, e1
+    st[k2], st[k2 + 1], st[k2 + 2] = y2, c2, e2
+    st[k3], st[k3 + 1], st[k3 + 2] = y3, c3, e3
+
+
+@_compiled
+def recur_symbols(op: int, x: Lane, o: Lane, st: Rows, k: int, who: Table, p: float, q: float) -> None:
     """One step of a recursion for every symbol in ``who``; ``st`` is (state, symbol)."""
     y, c, e = st[k], st[k + 1], st[k + 2]
-    if op == EMA:
-        for i in range(o.shape[0]):
-            s = who[i]
-            o[i], y[s], c[s], e[s] = ema_step(x[i], y[s], c[s], e[s], p, q)
-    else:
-        for i in range(o.shape[0]):
-            s = who[i]
-            o[i], y[s], c[s], e[s] = rma_step(x[i], y[s], c[s], e[s], p)
+    for i in range(o.shape[0]):
+        s = who[i]
+        o[i], y[s], c[s], e[s] = recur_step(op, x[i], y[s], c[s], e[s], p, q)
 
 
 @_compiled
@@ -276,24 +302,37 @@ def stateless(op: int, x: Lane, y: Lane, z: Lane, o: Lane, p: float, q: float) -
 
 
 @_compiled
-def run_batch(
-    prog: Table, par: npt.NDArray[np.float64], buf: npt.NDArray[np.float64], st: Lane, a: int, b: int
-) -> None:
-    """One symbol: each instruction over the bars ``[a, b)``. ``buf`` is (slot, time); lags reach back before ``a``."""
-    for pc in range(prog.shape[0]):
-        op = prog[pc, 0]
-        o = buf[prog[pc, 1], a:b]
-        x = buf[prog[pc, 2], a - prog[pc, 3] : b - prog[pc, 3]]
-        if op >= EMA:
-            recur_time(op, x, o, st, prog[pc, 8], par[pc, 0], par[pc, 1])
-        else:
-            y = buf[prog[pc, 4], a - prog[pc, 5] : b - prog[pc, 5]]
-            z = buf[prog[pc, 6], a - prog[pc, 7] : b - prog[pc, 7]]
-            stateless(op, x, y, z, o, par[pc, 0], par[pc, 1])
+def view(buf: Rows, slot: int, lag: int, a: int, b: int) -> Lane:
+    """A slot over the bars ``[a, b)``, read at a lag."""
+    return buf[slot, a - lag : b - lag]
 
 
 @_compiled
-def past(hist: npt.NDArray[np.float64], base: int, mask: int, heads: Table, who: Table, lag: int, o: Lane) -> None:
+def run_batch(prog: Table, par: Rows, buf: Rows, st: Lane, a: int, b: int) -> None:
+    """One symbol: each instruction over the bars ``[a, b)``. ``buf`` is (slot, time); lags reach back before ``a``."""
+    pc, count = np.int64(0), prog.shape[0]  # typed: a literal would be compiled a second time
+    while pc < count:
+        op, k = prog[pc, 0], prog[pc, 8]
+        if op < EMA:
+            x = view(buf, prog[pc, 2], prog[pc, 3], a, b)
+            y = view(buf, prog[pc, 4], prog[pc, 5], a, b)
+            z = view(buf, prog[pc, 6], prog[pc, 7], a, b)
+            stateless(op, x, y, z, buf[prog[pc, 1], a:b], par[pc, 0], par[pc, 1])
+            pc += 1
+            continue
+        last = pc  # of up to four recursions of one stage
+        while last + 1 < count and last < pc + 3 and prog[last + 1, 0] >= EMA and prog[last + 1, 9] == prog[pc, 9]:
+            last += 1
+        if last == pc:
+            o = buf[prog[pc, 1], a:b]
+            recur_time(op, view(buf, prog[pc, 2], prog[pc, 3], a, b), o, st[k : k + 3], par[pc, 0], par[pc, 1])
+        else:
+            recur_four(prog, par, buf, st, (pc, pc + 1, min(pc + 2, last), last), a, b)
+        pc = last + 1
+
+
+@_compiled
+def past(hist: Rows, base: int, mask: int, heads: Table, who: Table, lag: int, o: Lane) -> None:
     """The values ``lag`` bars ago, in each symbol's own bars."""
     for i in range(o.shape[0]):
         s = who[i]
@@ -302,8 +341,8 @@ def past(hist: npt.NDArray[np.float64], base: int, mask: int, heads: Table, who:
 
 @_compiled
 def run_live(
-    prog: Table, par: npt.NDArray[np.float64], cur: npt.NDArray[np.float64], st: npt.NDArray[np.float64],
-    hist: npt.NDArray[np.float64], rings: Table, heads: Table, who: Table,
+    prog: Table, par: Rows, cur: Rows, st: Rows,
+    hist: Rows, rings: Table, heads: Table, who: Table,
 ) -> None:  # fmt: skip
     """One bar of the symbols ``who``: each instruction over their lane, then what lags will ask for is kept.
 
@@ -329,7 +368,7 @@ def run_live(
 
 
 @_compiled
-def keep(cur: npt.NDArray[np.float64], hist: npt.NDArray[np.float64], rings: Table, heads: Table, who: Table) -> None:
+def keep(cur: Rows, hist: Rows, rings: Table, heads: Table, who: Table) -> None:
     """Write the lanes that lags will ask for into their rings, and count the bar."""
     for slot in range(rings.shape[0]):
         if rings[slot, 1] >= 0:

@@ -1,6 +1,8 @@
 """From graph to flat program: the order of the nodes, a slot for each, and where state and history stand.
 
-1. Only what the outputs need is kept, in graph order (inputs before users).
+1. Only what the outputs need is kept, in stages: what needs no recursion, the recursions over that, what needs only
+   these, and so on; within a stage in graph order. Inputs stand before users, and the recursions of a stage, which
+   do not need each other, stand together: batch runs them side by side.
 2. A node that someone reads at a lag, an input and a constant own their slot; the others' slots are used again once
    their last reader has run. A slot is never written by its own reader: aliased lanes do not vectorise.
 3. Recursions get three numbers of state each: value, count, rounding owed by the seed.
@@ -27,7 +29,7 @@ STATE_OF_RECURSION = 3
 class Program:
     """What the kernels run.
 
-    ``rows`` (instruction, 9) and ``params`` (instruction, 2), see ops.py; ``inputs``: column → slot; ``consts``:
+    ``rows`` (instruction, 10) and ``params`` (instruction, 2), see ops.py; ``inputs``: column → slot; ``consts``:
     slot → value; ``kept``: (slot, bars) of the nodes that are read at a lag; ``outputs``: slots in the order asked;
     ``numbers``: of the recursions' state; ``layout``: 32 hex digits over what stands where in the state.
     """
@@ -77,7 +79,10 @@ class _Compiler:
 
         self.code = {name: number for number, name in enumerate(ops.CODES)}
         self.graph, self.roots = graph, roots
-        self.order = sorted({i for root in roots for i in graph.closure(root)})
+        self.stage: dict[int, int] = {}
+        for i in sorted({i for root in roots for i in graph.closure(root)}):
+            self.stage[i] = self._stage(i)
+        self.order = sorted(self.stage, key=lambda i: (self.stage[i], i))
         self.lags = dict.fromkeys(self.order, 0)
         self.last = {i: i for i in self.order}
         for i in self.order:
@@ -90,12 +95,18 @@ class _Compiler:
         self.rows: list[tuple[int, ...]] = []
         self.params: list[tuple[float, float]] = []
 
+    def _stage(self, i: int) -> int:
+        """Even: 2 × the recursions passed on the way; odd: a recursion itself."""
+        entry = self.graph.entries[i]
+        before = max((self.stage[j] + self.stage[j] % 2 for j, _ in entry.inputs), default=0)
+        return before + (entry.op in RECURSIONS)
+
     def run(self) -> Program:
         for i in self.order:
             self._place(i)
         entry = self.graph.entries
         return Program(
-            rows=np.array(self.rows, dtype=np.int64).reshape(-1, 9),
+            rows=np.array(self.rows, dtype=np.int64).reshape(-1, 10),
             params=np.array(self.params, dtype=np.float64).reshape(-1, 2),
             slots=self.count,
             inputs=tuple((entry[i].name, self.slot[i]) for i in self.order if entry[i].op == INPUT),
@@ -128,7 +139,7 @@ class _Compiler:
         operands = [(self.slot[j], lag) for j, lag in entry.inputs]
         operands += [operands[0]] * (3 - len(operands))
         flat = [number for operand in operands for number in operand]
-        self.rows.append((self.code[entry.op], self.slot[i], *flat, self.numbers))
+        self.rows.append((self.code[entry.op], self.slot[i], *flat, self.numbers, self.stage[i]))
         p, q, *_ = (*entry.params, 0.0, 0.0)
         self.params.append((p, q))
         self.numbers += STATE_OF_RECURSION * (entry.op in RECURSIONS)

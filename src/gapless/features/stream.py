@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -18,6 +19,16 @@ from gapless.spans import iso
 
 _MAGIC = b"gapless stream 1\n"
 _NEVER = np.iinfo(np.int64).min
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Rows of a frame: ``mine`` and the instruments' numbers ``who`` there; the rows of ``others``."""
+
+    names: pl.Series
+    mine: Ints
+    who: Ints
+    others: dict[str, int]
 
 
 class Stream:
@@ -45,6 +56,7 @@ class Stream:
         self._number = {name: i for i, name in enumerate(self.instruments)}
         self._others = {instrument for _, instrument in self.plan.others}
         self._live = Live(self.plan.program, len(self.instruments))
+        self._seen = self._look(pl.Series("instrument", [], dtype=pl.String))
         self._last: Ints = np.full(len(self.instruments), _NEVER, dtype=np.int64)
 
     def step(self, bars: pl.DataFrame) -> pl.DataFrame:
@@ -54,13 +66,12 @@ class Stream:
         is not later than the instrument's last; UnknownName for an instrument that the stream does not know. When a
         SchemaViolation is raised the bars have stepped: the values are wrong, the state is what the bars made it.
         """
-        names, ts = self._check(bars)
-        mine = np.array([i for i, name in enumerate(names) if name in self._number], dtype=np.int64)
-        who = np.array([self._number[names[i]] for i in mine], dtype=np.int64)
+        ts, rows = self._time(bars), self._rows(bars)
+        mine, who = rows.mine, rows.who
         self._check_later(who, ts)
         columns = {name: numbers(bars, name)[mine] for name in self.plan.inputs}
         for column, instrument in self.plan.others:
-            value = numbers(bars, column)[names.index(instrument)] if instrument in names else np.nan
+            value = numbers(bars, column)[rows.others[instrument]] if instrument in rows.others else np.nan
             columns[f"{column}@{instrument}"] = np.full(len(mine), value)
         outputs: dict[str, Floats] = dict(zip(self.plan.names, self._live.step(columns, who), strict=True))
         self._last[who] = ts
@@ -115,23 +126,35 @@ class Stream:
             raise UnknownName("instrument of this stream", instrument, self.instruments)
         return self._number[instrument]
 
-    def _check(self, bars: pl.DataFrame) -> tuple[list[str], int]:
-        """Names and the one time of the frame."""
-        if "instrument" not in bars.columns:
-            raise InputError("column instrument is missing.", hint="one row for each instrument, VENUE:SYMBOL")
-        found, names = np.unique(times(bars)), [str(name) for name in bars["instrument"]]
+    def _time(self, bars: pl.DataFrame) -> int:
+        """The one time of the frame."""
+        found = np.unique(times(bars))
         if len(found) > 1:
             raise InputError(
                 f"a step takes bars of one time, there are {len(found)}: {iso(int(found[0]))} … {iso(int(found[-1]))}.",
                 hint="step once for each time, or use compute",
             )
+        return int(found[0]) if len(found) else _NEVER
+
+    def _rows(self, bars: pl.DataFrame) -> _Rows:
+        """Who stands where in the frame; worked out anew only when the names change, which is seldom."""
+        if "instrument" not in bars.columns:
+            raise InputError("column instrument is missing.", hint="one row for each instrument, VENUE:SYMBOL")
+        if not bars["instrument"].equals(self._seen.names):
+            self._seen = self._look(bars["instrument"])
+        return self._seen
+
+    def _look(self, column: pl.Series) -> _Rows:
+        names = [str(name) for name in column]
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise InputError(f"{twice} stands twice in one step.", hint="keep its final bar")
         for name in names:
             if name not in self._number and name not in self._others:
                 self._index(name)
-        return names, int(found[0]) if len(found) else _NEVER
+        mine = np.array([i for i, name in enumerate(names) if name in self._number], dtype=np.int64)
+        who = np.array([self._number[names[i]] for i in mine], dtype=np.int64)
+        return _Rows(column, mine, who, {name: i for i, name in enumerate(names) if name in self._others})
 
     def _check_later(self, who: Ints, ts: int) -> None:
         late = who[self._last[who] >= ts]
