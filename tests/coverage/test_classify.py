@@ -179,6 +179,14 @@ def test_isolated_silent_minutes_are_no_trade(made):
     assert run(facts) == [("A", "05-03T04:00", "05-03T04:01", "no_trade")]
 
 
+@pytest.mark.parametrize(("minutes", "cls"), [(2, "no_trade"), (6, "no_trade"), (8, "halt"), (30, "halt")])
+def test_from_when_on_silence_is_a_halt(made, minutes, cls):
+    """Of an instrument never seen silent, six minutes may be chance (1 in 64); eight are not (1 in 256)."""
+    lost = [("2025-05-03T04:00", f"2025-05-03T04:{minutes:02}")]
+    facts = [made(n, ALWAYS, "1m", DAYS, lost if n == "A" else ()) for n in "ABC"]
+    assert {g[3] for g in run(facts)} == {cls}
+
+
 def test_habitual_silence_is_no_trade_and_an_outage_stands_out_of_it(silent_minutes):
     """Seven instruments silent by habit: all of it no trade, but for the half hour that a venue was out."""
     out = Span.parse("2025-05-03T04:00", "2025-05-03T04:30")

@@ -11,6 +11,7 @@ not), ``gap`` (none there, repairable), ``empty`` (none there, all explained), o
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -111,6 +112,13 @@ class _Days:
         names = dates.astype("datetime64[us]").astype("datetime64[D]").astype(str).tolist()
         return cls(span, market.expected(timeframe, span), names, np.searchsorted(dates, labels), starts, ends)
 
+    @functools.cached_property
+    def whole(self) -> dict[str, str]:
+        """The cells of a series that lacks nothing: the same for all such series."""
+        cells = np.full(len(self.dates), "closed", dtype="U8")
+        cells[self.sessions] = "complete"
+        return dict(zip(self.dates, cells.tolist(), strict=True))
+
 
 def _dates(market: Market, span: Span, labels: Micros) -> Micros:
     """The dates of ``span``: those of its sessions (``labels``), and those without any session."""
@@ -122,8 +130,9 @@ def _dates(market: Market, span: Span, labels: Micros) -> Micros:
 
 def _row(facts: Facts, gaps: Sequence[Gap], days: _Days, newest: int) -> Row:
     timeframe, present = facts.series.timeframe, facts.present
-    stored = present & days.expected
-    lacking = SpanSet.of(*(gap.span for gap in gaps if gap.cls in REPAIRABLE)) & days.expected - present
+    stored = days.expected if present == days.expected else present & days.expected
+    repairable = SpanSet.of(*(gap.span for gap in gaps if gap.cls in REPAIRABLE))
+    lacking = (repairable & days.expected) - present
     never = sum(gap.bars for gap in gaps if gap.cls in _UNEXPECTED)
     held, inside = present.hull, stored.bars(timeframe)
     return Row(
@@ -135,7 +144,7 @@ def _row(facts: Facts, gaps: Sequence[Gap], days: _Days, newest: int) -> Row:
         present.clip(days.span).bars(timeframe) - inside,
         lacking.bars(timeframe),
         _fresh(facts, newest),
-        _states(stored, lacking, days, timeframe),
+        days.whole.copy() if stored is days.expected else _states(stored, lacking, days, timeframe),
     )
 
 
