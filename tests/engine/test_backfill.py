@@ -129,9 +129,18 @@ def test_a_fault_that_never_ends_is_a_listed_failure(store) -> None:
         options = replace(QUICK, patience=Patience(attempts=3, first_delay=0.01, outage=0.05))
         outcomes = fill(wanted(sim, source, DAYS), source, store, options)
     assert all(outcome.error for outcome in outcomes)
-    assert [answer.status for answer in store.answers] == ["failed", "failed"]
-    assert {answer.asked for answer in store.answers} == {DAYS}
+    assert [(answer.status, answer.asked) for answer in store.answers] == [("failed", DAYS)] * 2
+    assert [outcome.error for outcome in outcomes] == [answer.error for answer in store.answers]
     assert not store.rows
+
+
+def test_answers_without_bars_are_a_listed_failure_with_all_attempts(store) -> None:
+    """A venue that answers every page with nothing: eight attempts, one failed line, no claim of emptiness."""
+    with running(venue(faults="empty:1.0")) as sim:
+        source = spot(sim.url, weight=0)
+        outcomes = fill(plan([(BTC, SpanSet.of(DAYS))], source), source, store)
+    assert [(a.status, a.asked, a.answered, a.attempts) for a in store.answers] == [("failed", DAYS, None, 8)]
+    assert (outcomes[0].requests, outcomes[0].retries) == (8, 0)
 
 
 @pytest.mark.parametrize("fault", ["", "skew:4s", "skew:65s", "skew:1h", "skew:-30s"])

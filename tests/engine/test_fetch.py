@@ -266,11 +266,14 @@ def test_a_page_that_cannot_be_read_is_a_fault_like_any_other() -> None:
     stage = Stage([(200, {}, b"[[17"), (500, {}, b""), (200, {}, b"[]")])
     start = parse_time("2025-05-01")
 
-    async def act(http: PacedHttp) -> int:
-        _, attempts = await http.page(Series.parse("BINANCE:BTCUSDT", "1m"), Span(start, start + DAY))
-        return attempts
+    tries: list[float] = []
 
-    assert play(stage, act) == 3
+    async def act(http: PacedHttp) -> object:
+        series = Series.parse("BINANCE:BTCUSDT", "1m")
+        return await http.page(series, Span(start, start + DAY), lambda: tries.append(stage.time))
+
+    play(stage, act)
+    assert len(tries) == len(stage.asked_at) == 3
 
 
 def test_times_to_come_back_are_believed_only_when_they_can_be_meant() -> None:

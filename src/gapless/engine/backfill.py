@@ -140,7 +140,7 @@ class _Job:
         outcome = self.of(task)
         outcome.tasks += 1
         outcome.requests += walk.tally.requests
-        outcome.retries += walk.tally.retries
+        outcome.retries += max(0, walk.tally.requests - max(1, walk.tally.pages))
         outcome.bytes += walk.tally.bytes
         outcome.seconds += seconds
         outcome.differences += walk.tally.differences

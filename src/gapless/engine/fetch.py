@@ -90,12 +90,16 @@ class PacedHttp:
 
     async def get(self, path: str, params: Mapping[str, str | int], *, weight: int) -> bytes:
         """The body; raises Throttled, Refused, Faulty when given up, Interrupted when told to stop."""
-        body, _ = await self._patiently(lambda: self._once(path, params, weight))
-        return body
+        return await self._patiently(lambda: self._once(path, params, weight))
 
-    async def page(self, series: Series, span: Span) -> tuple[Page, int]:
-        """One page of the source, and how many attempts it took; raises like ``get``."""
-        return await self._patiently(lambda: self.source.fetch(self._single, series, span))
+    async def page(self, series: Series, span: Span, tried: Callable[[], None] = lambda: None) -> Page:
+        """One page of the source; ``tried`` is called at each attempt. Raises like ``get``."""
+
+        async def attempt() -> Page:
+            tried()
+            return await self.source.fetch(self._single, series, span)
+
+        return await self._patiently(attempt)
 
     async def rest(self, attempt: int) -> None:
         """Wait as before the retry after ``attempt``; raises Interrupted when told to stop."""
@@ -103,7 +107,7 @@ class PacedHttp:
 
     # ---- step 3
 
-    async def _patiently(self, action: Callable[[], Awaitable[_T]]) -> tuple[_T, int]:
+    async def _patiently(self, action: Callable[[], Awaitable[_T]]) -> _T:
         for attempt in range(1, self.patience.attempts + 1):
             try:
                 result = await action()
@@ -118,7 +122,7 @@ class PacedHttp:
                 raise
             else:
                 self.breaker.succeeded()
-                return result, attempt
+                return result
         raise AssertionError("the last attempt raises")
 
     async def _after_fault(self, error: Faulty, attempt: int) -> None:

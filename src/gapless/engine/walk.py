@@ -53,7 +53,6 @@ class Tally:
     """What the walk cost, and what it met."""
 
     requests: int = 0
-    retries: int = 0
     bytes: int = 0
     pages: int = 0
     differences: int = 0
@@ -116,15 +115,16 @@ class Walk:
 
     async def _ask(self, span: Span, series: Series | None = None) -> Page:
         series, began = series or self.series, time.perf_counter()
-        page, attempts = await self.http.page(series, span)
-        self._attempts += attempts
-        self.tally.requests += attempts
-        self.tally.retries += attempts - 1
+        page = await self.http.page(series, span, self._tried)
         self.tally.bytes += page.bytes
         self.tally.pages += 1
         seconds = time.perf_counter() - began
         self.http.observer(Fetched(series, self.http.source.name, span, page.frame.height, page.bytes, seconds))
         return page
+
+    def _tried(self) -> None:
+        self._attempts += 1
+        self.tally.requests += 1
 
     def _fresh(self, page: Page) -> pl.DataFrame | None:
         """The unknown rows, and the overlapping one if it changed. None: the answer brings nothing, or contradicts."""
