@@ -105,6 +105,8 @@ def test_a_path_in_a_symbol_is_a_refused_row(tmp_path: Path) -> None:
     assert frame.filter(pl.col("instrument").is_null())["row"].to_list() == [2, 3, 4, 7, 8]
     assert frame["raw"][1] == lines[1]
     assert frame.filter(pl.col("instrument").is_null())["raw"].null_count() == 0
+    refused = check_bars(frame, ONE, now=NOW).quarantined
+    assert refused.select("row", "reason").rows() == [(row, "bad_symbol") for row in (2, 3, 4, 7, 8)]
 
 
 def test_an_unreadable_optional_cell_is_told_not_refused(tmp_path: Path) -> None:

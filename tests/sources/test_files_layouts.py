@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gapless.errors import GaplessError, InputError
+from gapless.sources import files_text
 from gapless.sources.files import ReadOptions, read, sniff
 from gapless.spans import DAY, MINUTE, Timeframe, iso, parse_time, to_datetime
 
@@ -339,6 +340,36 @@ def test_random_bars_come_back_as_they_were(
     assert frame.select(PRICES).equals(table.select(PRICES))
     assert frame["row"].to_list() == list(range(1, len(bars) + 1))
     assert frame["raw"].null_count() == frame.height
+
+
+@pytest.mark.parametrize("writer", ["csv", "gzip", "zip", "arrays", "records", "lines"])
+@pytest.mark.parametrize("chunk", [150, 151, 157, 211, 1000])
+def test_where_the_bytes_are_cut_does_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writer: str, chunk: int
+) -> None:
+    """Text is read in pieces that end anywhere; rows, order and numbers are those of a single piece."""
+    ts = [T0 // 1000 + i * 60_000 for i in range(200)]
+    table = pl.DataFrame({"timestamp": ts, **{name: [i + 1.5 for i in range(200)] for name in PRICES}})
+    name, write = WRITERS[writer]
+    path = _save(tmp_path, name, write(table))
+    whole = _frame(path)
+    monkeypatch.setattr(files_text, "CHUNK", chunk)
+    batches = [r.frame for r in read(path, _options())]
+    assert len(batches) > 2
+    assert pl.concat(batches).equals(whole)
+    assert whole.height == 200
+
+
+def test_rows_before_a_damage_are_read_before_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A truncated download is not held in memory: its good part comes first, then the error names the file."""
+    monkeypatch.setattr(files_text, "CHUNK", 2000)
+    ts = [T0 // 1000 + i * 60_000 for i in range(5000)]
+    table = pl.DataFrame({"timestamp": ts, **{name: [i + 1.5 for i in range(5000)] for name in PRICES}})
+    path = _save(tmp_path, "BTCUSDT.csv.gz", gzip.compress(_csv(table))[:-2000])
+    seen: list[int] = []
+    with pytest.raises(InputError, match=r"BTCUSDT\.csv\.gz: the archive is damaged"):
+        seen.extend(reading.frame.height for reading in read(path, _options()))
+    assert 1000 < sum(seen) < 5000
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -56,7 +56,9 @@ def _expand_one(path: Path) -> list[Path]:
 
 
 def _importable(path: Path) -> bool:
-    return path.name.lower().endswith(SUFFIXES) and not any(part.startswith(".") for part in path.parts)
+    name = path.name.lower()
+    hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
+    return name.endswith(SUFFIXES) and not hidden and not name.startswith(("readme", "license", "checksum"))
 
 
 def _nearest(path: Path) -> str:

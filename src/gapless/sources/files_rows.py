@@ -146,7 +146,8 @@ def _check_order(frame: pl.DataFrame, columns: Mapping[str, str], where: str) ->
     """Columns taken by position must behave like open, high, low, close."""
     o, h, low, c = (numbers(frame[columns[name]].head(1000), False) for name in PRICES)
     finite = o.is_finite() & h.is_finite() & low.is_finite() & c.is_finite()
-    right = ((h >= o) & (h >= c) & (low <= o) & (low <= c)).filter(finite.fill_null(False))
+    telling = (finite & ((o != h) | (o != low) | (o != c))).fill_null(False)  # a flat bar is right in any order
+    right = ((h >= o) & (h >= c) & (low <= o) & (low <= c)).filter(telling)
     if 2 * int(right.sum()) < len(right):
         raise InputError(
             f"{where}: there is no header, and columns 2 to 5 are not open, high, low, close.",

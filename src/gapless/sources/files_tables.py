@@ -159,7 +159,7 @@ def guarded(name: str) -> Iterator[None]:
         if "encrypted" not in str(error):  # zipfile has no class of its own for it
             raise
         raise InputError(f"{name}: {error}.", hint="unpack it with its password and import the table inside") from None
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:  # damaged footers make polars panic
         raise InputError(
             f"{name}: cannot be read: {str(error).splitlines()[0]}.", hint="fetch or export it again"
         ) from None
@@ -210,7 +210,7 @@ def _whole(line: bytes) -> bool:
 
     try:
         value = msgspec.json.decode(line)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return False
     cells = value.values() if isinstance(value, dict) else value
     return not any(isinstance(cell, list | dict) for cell in cells)

@@ -16,7 +16,7 @@ from gapless.errors import InputError
 from gapless.sources.files_columns import KLINE_ARCHIVE, PLAIN
 from gapless.sources.files_tables import HEAD, Batch, Part, Table, opened
 
-CHUNK = 1 << 24
+CHUNK = 1 << 23
 _WHOLE_JSON = 1 << 28
 _BOM = b"\xef\xbb\xbf"
 _CELL = re.compile(r"^\s*[+-]?(\d[\d.,:/TZ +-]*|\.\d+)([eE][+-]?\d+)?\s*$")
@@ -97,11 +97,11 @@ def _regular(lines: Sequence[str], separator: str) -> int:
 
 
 def _split(line: str, separator: str) -> list[str]:
-    """The cells of a line; none where it cannot be a row (a cell of over 128 kB)."""
+    """The cells of a line, at least one; the line itself where it cannot be a row (a cell of over 128 kB)."""
     try:
-        return next(csv.reader([line], delimiter=separator), [])
+        return next(csv.reader([line], delimiter=separator), []) or [line]
     except csv.Error:
-        return []
+        return [line]
 
 
 def _preamble(rows: Sequence[Sequence[str]]) -> int:
