@@ -44,6 +44,8 @@ class Outages:
 def find_outages(lanes: Sequence[Lane]) -> Outages:
     """The outages of a venue, from all its lanes at one timeframe."""
     starts, ends = _candidates(lanes)
+    if not len(starts):
+        return Outages(starts, ends, starts, starts, np.empty(0))
     live, silent, score = _score(lanes, starts, ends)
     found = (score < _LOG_CHANCE) & (live >= 2)
     return Outages(starts[found], ends[found], live[found], silent[found], score[found] / np.log(10))

@@ -20,10 +20,10 @@ _TOGETHER = 0.5  # of the other live instruments
 
 def learn_listings(lanes: Sequence[Lane]) -> None:
     """Silence before the first bar ever answered, where answers began earlier: the instrument was not listed yet."""
-    firsts = sorted(leading.end for lane in lanes if lane.facts.present and (leading := _leading(lane)))
-    for lane in lanes:
-        leading = _leading(lane)
-        if leading is None or (not lane.facts.present and lane.facts.listed_at is not None):
+    late = [(lane, leading) for lane in lanes if (leading := _leading(lane))]
+    firsts = sorted(leading.end for lane, leading in late if lane.facts.present)
+    for lane, leading in late:
+        if not lane.facts.present and lane.facts.listed_at is not None:
             continue
         near = 2 * lane.timeframe.micros
         together = np.searchsorted(firsts, leading.end + near, "right") - np.searchsorted(firsts, leading.end - near)
@@ -38,6 +38,8 @@ def _leading(lane: Lane) -> Span | None:
     if not lane.rest:
         return None
     end = int(lane.facts.present.starts[0]) if lane.facts.present else lane.within.end
+    if int(lane.rest.starts[0]) >= end:
+        return None
     quiet = (lane.rest & lane.live).clip(Span(lane.within.start, max(end, lane.within.start)))
     return Span(int(quiet.starts[0]), end) if quiet else None
 
