@@ -14,7 +14,8 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 
-from gapless.features import Stream, compute, plan, run
+from gapless.features import Stream, compute, plan
+from gapless.features import run as run_plan
 
 FEATURES = {
     "sma": "sma(close, 20)",
@@ -42,7 +43,7 @@ def bars(count: int) -> Columns:
 
 
 def by_program(columns: Columns) -> Columns:
-    return run(plan(FEATURES), columns)[0]
+    return run_plan(plan(FEATURES), columns)[0]
 
 
 def by_polars(columns: Columns) -> Columns:
@@ -135,7 +136,7 @@ def live() -> tuple[float, float, float]:
     return float(p50), float(p99), float(np.percentile(np.array(kernels[50:]) * 1e3, 50))
 
 
-def run_benchmark() -> list[tuple[str, str, str]]:
+def run() -> list[tuple[str, str, str]]:
     """Rows of (name, figure, ratio to gapless)."""
     columns, few = bars(BARS), bars(SLOW_BARS)
     check(few)
@@ -163,5 +164,5 @@ def run_benchmark() -> list[tuple[str, str, str]]:
 
 
 if __name__ == "__main__":
-    for name, figure, ratio in run_benchmark():
+    for name, figure, ratio in run():
         print(f"{name:<70}{figure:>14}{ratio:>10}")

@@ -146,6 +146,13 @@ def test_feature_names_are_checked(name: str) -> None:
         plan({name: "close"})
 
 
+def test_only_text_is_an_expression() -> None:
+    """A number or a list where text belongs is refused with the feature's name."""
+    for wrong in (3, None, ["close"]):
+        with pytest.raises(UsageError, match=r"'x': .* is not an expression"):
+            plan({"x": wrong})
+
+
 def test_an_empty_set_is_refused() -> None:
     """A plan without features is an error, not a plan that does nothing."""
     with pytest.raises(UsageError, match="no features"):

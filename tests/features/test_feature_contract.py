@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import doctest
+import json
 import random
 
 import numpy as np
 import pytest
 
-from gapless.features import catalogue, plan, prove, run
+from gapless.features import catalogue, listing, plan, prove, run
 from gapless.features.proof import random_bars
 from gapless.features.registry import Feature
 
@@ -72,6 +74,22 @@ def test_it_is_documented(name: str) -> None:
     assert entry.signature.startswith(f"{name}(")
     kinds = [p.kind for p in entry.params]
     assert kinds == sorted(kinds, key=lambda kind: kind != "series"), "series come first"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_its_documentation_runs(name: str) -> None:
+    """Each feature carries an example, and the example gives what it says."""
+    found = doctest.DocTestParser().get_doctest(catalogue()[name].doc, {}, name, None, None)
+    assert len(found.examples) > 1
+    assert doctest.DocTestRunner().run(found).failed == 0
+
+
+def test_the_listing_fits_json() -> None:
+    """Every feature with signature, documentation, bounds, warm-up, memory and version, as plain JSON."""
+    rows = json.loads(json.dumps(listing()))
+    assert [row["name"] for row in rows] == list(catalogue())
+    assert {row["name"]: (row["warmup"], row["memory"]) for row in rows}["zscore"] == (19, 20)
+    assert all(plan({"x": row["example"]}).version("x") == row["version"] for row in rows)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -13,18 +13,31 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gapless.features.frames import compute
-    from gapless.features.planning import FeaturePlan, plan, run
+    from gapless.features.planning import FeaturePlan, listing, plan, run, sample
     from gapless.features.proof import Certificate, prove
     from gapless.features.registry import catalogue
     from gapless.features.schema import gate
     from gapless.features.stream import Stream
 
-__all__ = ["Certificate", "FeaturePlan", "Stream", "catalogue", "compute", "gate", "plan", "prove", "run"]
+__all__ = [
+    "Certificate",
+    "FeaturePlan",
+    "Stream",
+    "catalogue",
+    "compute",
+    "gate",
+    "listing",
+    "plan",
+    "prove",
+    "run",
+    "sample",
+]
 
 # Looked up on first use: importing this package loads neither polars nor Numba.
 _HOMES = {
     "Certificate": "proof", "FeaturePlan": "planning", "Stream": "stream", "catalogue": "registry", "compute": "frames",
-    "gate": "schema", "plan": "planning", "prove": "proof", "run": "planning",
+    "gate": "schema", "listing": "planning", "plan": "planning", "prove": "proof", "run": "planning",
+    "sample": "planning",
 }  # fmt: skip
 
 

@@ -25,6 +25,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 Lane = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.float64]
 Table = npt.NDArray[np.int64]
+Step = tuple[float, float, float, float]
 Four = tuple[np.int64, np.int64, np.int64, np.int64]
 
 # The dispatch below relies on this order: arithmetic, selection, comparison, window joins, recursions.
@@ -191,7 +192,7 @@ def lane_window(op: int, x: Lane, y: Lane, z: Lane, o: Lane, p: float, q: float)
 
 
 @_compiled
-def seed_step(v: float, y: float, c: float, e: float, n: float) -> tuple[float, float, float, float]:
+def seed_step(v: float, y: float, c: float, e: float, n: float) -> Step:
     """One of the first n values of a seeded mean: (value, state, count, rounding still owed).
 
     The sum carries its rounding errors along, so the seed is the correctly rounded mean as TradingView's is.
@@ -207,7 +208,7 @@ def seed_step(v: float, y: float, c: float, e: float, n: float) -> tuple[float, 
 
 
 @_compiled
-def ema_step(v: float, y: float, c: float, e: float, n: float, alpha: float) -> tuple[float, float, float, float]:
+def ema_step(v: float, y: float, c: float, e: float, n: float, alpha: float) -> Step:
     """One step of an exponential mean seeded with the mean of its first n values: (value, state, count, owed).
 
     A missing or infinite input gives NaN and leaves the state alone.
@@ -221,7 +222,7 @@ def ema_step(v: float, y: float, c: float, e: float, n: float, alpha: float) -> 
 
 
 @_compiled
-def rma_step(v: float, y: float, c: float, e: float, n: float) -> tuple[float, float, float, float]:
+def rma_step(v: float, y: float, c: float, e: float, n: float) -> Step:
     """One step of Wilder's mean, seeded likewise: (value, state, count, owed)."""
     if v - v != 0.0:
         return nan, y, c, e
@@ -232,9 +233,7 @@ def rma_step(v: float, y: float, c: float, e: float, n: float) -> tuple[float, f
 
 
 @_compiled
-def recur_step(
-    op: int, v: float, y: float, c: float, e: float, p: float, q: float
-) -> tuple[float, float, float, float]:
+def recur_step(op: int, v: float, y: float, c: float, e: float, p: float, q: float) -> Step:
     """One step of any recursion."""
     if op == EMA:
         return ema_step(v, y, c, e, p, q)

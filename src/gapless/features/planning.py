@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from gapless.errors import ExpressionError, InputError, UnknownName, UsageError
 from gapless.features.expr import Call, Term, build, parse
 from gapless.features.graph import CONST, INPUT, KERNEL_VERSION, Graph, Node
 from gapless.features.program import Floats, Program, compile_program
-from gapless.features.registry import Bounds, Library
+from gapless.features.registry import Bounds, Feature, Library, catalogue
 
 if TYPE_CHECKING:
     from gapless.features.ops import Kernels
@@ -141,6 +141,9 @@ def plan(features: Mapping[str, str], *, library: Library | None = None) -> Feat
     >>> p.warmup, p.memory, p.inputs
     ({'fast': 4, 'slow': 19}, 20, ('close',))
     """
+    for name, text in features.items():
+        if not isinstance(text, str):
+            raise UsageError(f"feature '{name}': {text!r} is not an expression.", hint="write text: 'rsi(close, 14)'")
     if library is None:
         return _plan(tuple(features.items()))
     return _understand(tuple(features.items()), library)
@@ -191,6 +194,34 @@ def run(
     before = plan.program.fresh_state() if state is None else decode(plan, state)
     outputs, after = drivers.run_time(plan.program, ready, before, kernels or ops.COMPILED)
     return dict(zip(plan.names, outputs, strict=True)), encode(plan, after)
+
+
+def sample(expression: str, **columns: Sequence[float | None]) -> list[float]:
+    """An expression on a few numbers, rounded to 6 digits: for documentation and the console.
+
+    >>> sample("close - open", close=[1, 2], open=[0.5, 4])
+    [0.5, -2.0]
+    """
+    arrays = {name: np.array(values, dtype=np.float64) for name, values in columns.items()}
+    return [round(v, 6) for v in run(plan({"x": expression}), arrays)[0]["x"].tolist()]
+
+
+def listing(length: int = 20) -> list[dict[str, Any]]:
+    """The catalogue as rows fit for JSON; warm-up and memory at default parameters, and ``length`` where none is.
+
+    >>> listing()[0]["signature"]
+    'abs(x)'
+    """
+    return [_list(entry, length) for entry in catalogue().values()]
+
+
+def _list(entry: Feature, length: int) -> dict[str, Any]:
+    given = ["close" if p.kind == "series" else str(length if p.default is None else p.default) for p in entry.params]
+    example = f"{entry.name}({', '.join(given)})"
+    facts = plan({"x": example}).explain("x")
+    texts = {"name": entry.name, "signature": entry.signature, "group": entry.group, "summary": entry.summary}
+    kept = {key: facts[key] for key in ("warmup", "memory", "memory_kind", "bounds", "dtype", "inputs", "version")}
+    return texts | {"doc": entry.doc, "source": entry.source, "example": example} | kept
 
 
 def _conform(plan: FeaturePlan, columns: Mapping[str, Floats]) -> dict[str, Floats]:

@@ -16,7 +16,7 @@ from gapless.errors import ExpressionError
 from gapless.features.graph import Graph, Node
 
 COLUMNS = (*VALUES, *EXTRAS)
-MAX_LENGTH = 1_000_000
+MAX_LENGTH = 250_000  # half a year of minutes; a z-score of it takes a third of a gigabyte while it runs
 Value = int | float
 Bounds = tuple[float | None, float | None]
 F = TypeVar("F", bound=Callable[..., Node])

@@ -14,6 +14,10 @@ def tr(bars: Bars) -> Node:
     """True range: the greatest of high − low, |high − previous close|, |low − previous close|.
 
     NaN on the first bar, and after a bar without a close.
+
+    >>> from gapless.features import sample
+    >>> sample("tr()", high=[3, 4, 9], low=[1, 3, 8], close=[2, 4, 8])
+    [nan, 2.0, 5.0]
     """
     before = bars.close.lag(1)
     return (bars.high - bars.low).of("max", abs(bars.high - before)).of("max", abs(bars.low - before))
@@ -24,6 +28,10 @@ def atr(bars: Bars, length: int = 14) -> Node:
     """Wilder's average true range; the first bar counts with high − low.
 
     The variant that leaves the first bar out is ``rma(tr(), length)``.
+
+    >>> from gapless.features import sample
+    >>> sample("atr(2)", high=[3, 4, 9], low=[1, 3, 8], close=[2, 4, 8])
+    [nan, 2.0, 3.5]
     """
     before = bars.close.lag(1)
     reach = abs(bars.high - before).of("max", abs(bars.low - before))

@@ -33,7 +33,12 @@ def _parts(length: int) -> Iterator[tuple[int, int]]:
 
 @feature("windows", name="sum")
 def total(x: Node, length: int) -> Node:
-    """Rolling sum: Σ x over the last ``length`` bars, added pairwise."""
+    """Rolling sum: Σ x over the last ``length`` bars, added pairwise.
+
+    >>> from gapless.features import sample
+    >>> sample("sum(close, 3)", close=[1, 2, 4, 8])
+    [nan, nan, 7.0, 14.0]
+    """
 
     def level(bars: int) -> Node:
         return x if bars == 1 else (half := level(bars // 2)) + half.lag(bars // 2)
@@ -47,7 +52,12 @@ def total(x: Node, length: int) -> Node:
 
 @feature("windows")
 def mean(x: Node, length: int) -> Node:
-    """Rolling arithmetic mean: Σ x / n."""
+    """Rolling arithmetic mean: Σ x / n.
+
+    >>> from gapless.features import sample
+    >>> sample("mean(close, 2)", close=[1, 2, 4, None, 8])
+    [nan, 1.5, 3.0, nan, nan]
+    """
     return total(x, length) / length
 
 
@@ -62,13 +72,23 @@ def _extreme(x: Node, length: int, op: str) -> Node:
 
 @feature("windows", name="max")
 def highest(x: Node, length: int) -> Node:
-    """Rolling maximum."""
+    """Rolling maximum.
+
+    >>> from gapless.features import sample
+    >>> sample("max(close, 2)", close=[1, 3, 2, 2])
+    [nan, 3.0, 3.0, 2.0]
+    """
     return _extreme(x, length, "max")
 
 
 @feature("windows", name="min")
 def lowest(x: Node, length: int) -> Node:
-    """Rolling minimum."""
+    """Rolling minimum.
+
+    >>> from gapless.features import sample
+    >>> sample("min(close, 2)", close=[1, 3, 2, 2])
+    [nan, 1.0, 2.0, 2.0]
+    """
     return _extreme(x, length, "min")
 
 
@@ -98,7 +118,12 @@ def _join(x: Node, newer: tuple[Node, Node], n: int, older: tuple[Node, Node], p
 
 @feature("windows", bounds=(0.0, None))
 def var(x: Node, length: int, ddof: int = 0) -> Node:
-    """Rolling variance: Σ (x − mean)² / (n − ddof); ddof 0 is the population's, 1 the sample's."""
+    """Rolling variance: Σ (x − mean)² / (n − ddof); ddof 0 is the population's, 1 the sample's.
+
+    >>> from gapless.features import sample
+    >>> sample("var(close, 3, 1)", close=[1, 2, 4, 8])
+    [nan, nan, 2.333333, 9.333333]
+    """
     if ddof >= length:
         raise ExpressionError(f"ddof {ddof} leaves nothing of a length of {length}.", hint="ddof is 0 or 1")
     return spread(x, length)[1] / (length - ddof)
@@ -106,7 +131,12 @@ def var(x: Node, length: int, ddof: int = 0) -> Node:
 
 @feature("windows", bounds=(0.0, None))
 def std(x: Node, length: int, ddof: int = 0) -> Node:
-    """Rolling standard deviation: the root of ``var``."""
+    """Rolling standard deviation: the root of ``var``.
+
+    >>> from gapless.features import sample
+    >>> sample("std(close, 2)", close=[1, 3, 3])
+    [nan, 1.0, 0.0]
+    """
     return var(x, length, ddof).of("sqrt")
 
 
@@ -115,6 +145,10 @@ def zscore(x: Node, length: int, ddof: int = 0) -> Node:
     """How many standard deviations the newest value lies from the window's mean, itself included.
 
     (x − mean) / std; NaN where all values are equal. The distance is −A / n, never a difference of two large numbers.
+
+    >>> from gapless.features import sample
+    >>> sample("zscore(close, 3)", close=[1, 2, 3, 3, 3])
+    [nan, nan, 1.224745, 0.707107, nan]
     """
     distance, _ = spread(x, length)
     return distance / -length / std(x, length, ddof)
