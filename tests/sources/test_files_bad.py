@@ -275,11 +275,18 @@ def test_bars_of_another_timeframe_are_refused_by_their_distance(tmp_path: Path)
         assert word in _message(_table(tmp_path, rows, name="BTCUSDT.csv"), UsageError, "1d")
 
 
+def test_intraday_times_are_no_days(tmp_path: Path) -> None:
+    """Four bars of one day asked for as daily bars would fall upon one another: refused."""
+    path = _table(tmp_path, [f"2025-05-01 09:3{i},10,12,9,11,1" for i in range(4)], name="AAPL.csv")
+    assert "several times a day" in _message(path, UsageError, "1d")
+
+
 def test_columns_by_position_must_behave_like_prices(tmp_path: Path) -> None:
     """Six columns in another order (open, close, high, low) are refused; five are not guessed at."""
     rows = [f"{(T0 + i * MINUTE) // 1000},10,11,12,9,1" for i in range(5)]
     assert "not open, high, low, close" in _message(_table(tmp_path, rows, ""), InputError)
-    mapped = {"ts": "time", "open": "open", "close": "high", "high": "low", "low": "close", "volume": "volume"}
+    names = ("ts", "open", "close", "high", "low", "volume")
+    mapped = {name: f"column_{i}" for i, name in enumerate(names, 1)}
     assert _frame(_table(tmp_path, rows, ""), columns=mapped).select("high", "low", "close").row(0) == (12.0, 9.0, 11.0)
     five = _message(_table(tmp_path, [row.rpartition(",")[0] for row in rows], ""), InputError)
     assert "column_5" in five

@@ -165,6 +165,27 @@ def test_the_wrong_timeframe_is_refused_by_name_and_by_content(tmp_path: Path) -
     _expect(lambda: list(read(plain, one)), UsageError, "5m apart", "--timeframe 5m")
 
 
+WIRE = DATA.parent / "wire"
+
+
+def test_recorded_answers_of_vendors_are_files_too(tmp_path: Path) -> None:
+    """Yahoo charts, Polygon pages and Binance klines saved as JSON; Bitfinex's order of columns must be told."""
+    polygon = WIRE / "massive_polygon/v2__aggs__ticker__AAPL__range__1__day__2005-04-01__2005-04-04.json"
+    days = _read(str(polygon), "1d", venue="XNAS")
+    assert days.select("instrument", "close").rows() == [("XNAS:AAPL", 1.4604), ("XNAS:AAPL", 1.4675)]
+    assert days["ts"].to_physical()[0] == parse_time("2005-04-01")
+    yahoo = _read(str(WIRE / "yahoo_v8/chart_AAPL_5m_1d_trimmed.json"), "5m", venue="XNAS")
+    assert yahoo["instrument"].unique().to_list() == ["XNAS:AAPL"]
+    klines = WIRE / "binance_nautilus_lgpl/http_responses__http_spot_market_klines.json"
+    assert _read(str(klines), "1m", symbol="BTCUSDT")["open"][0] == 60685.22
+    bitfinex = WIRE / "bitfinex_rest_pages/BTCUSD_19-02-09T00-00-00.json"
+    _expect(lambda: _read(str(bitfinex), "1m", symbol="BTCUSD"), InputError, "column_1")
+    order = ("ts", "open", "close", "high", "low", "volume")
+    columns = {name: f"column_{i}" for i, name in enumerate(order, 1)}
+    page = _read(str(bitfinex), "1m", venue="BITFINEX", symbol="BTCUSD", columns=columns)
+    assert check_bars(page, Timeframe.parse("1m"), now=NOW).quarantined.height == 0
+
+
 def test_a_directory_names_its_tables() -> None:
     """Directories are searched, patterns matched, each file once."""
     archive = DATA / "crypto/archive"

@@ -18,10 +18,11 @@ from pathlib import Path
 
 from gapless.errors import InputError, UsageError
 from gapless.sources.files_columns import check_timeframe
+from gapless.sources.files_json import json_table
 from gapless.sources.files_layout import FORMATS, Label, Layout, Reading, ReadOptions, Times
 from gapless.sources.files_rows import bars, check_shape, decide
 from gapless.sources.files_tables import HEAD, SUFFIXES, Batch, Part, Table, columnar, kind_of, opened, parts
-from gapless.sources.files_text import delimited, json_table
+from gapless.sources.files_text import delimited
 
 __all__ = ["FORMATS", "Label", "Layout", "ReadOptions", "Reading", "Times", "expand", "read", "sniff"]
 
@@ -115,8 +116,9 @@ def _open(part: Part, options: ReadOptions) -> Table:
         raise UsageError(
             f"{part.name}: --format {options.format} was given, but this is {kind}.", hint="leave --format out"
         )
+    by_position = any(name.startswith("column_") for name in (options.columns or {}).values())
     if kind in ("parquet", "feather"):
         return columnar(part, kind, options.batch_rows)
     if kind == "csv":
-        return delimited(part, head, options.batch_rows)
-    return json_table(part, head, kind, options.batch_rows)
+        return delimited(part, head, options.batch_rows, by_position)
+    return json_table(part, head, kind, options.batch_rows, by_position)

@@ -20,7 +20,8 @@ FORMATS = ("auto", "csv", "parquet", "feather", "json", "jsonl")
 class ReadOptions:
     """What the caller knows about a file; None means: find out.
 
-    ``columns`` maps names of the bar schema to columns of the file (``{"ts": "when", "open": "px_open"}``).
+    ``columns`` maps names of the bar schema to columns of the file (``{"ts": "when", "open": "px_open"}``); columns
+    of a table without header are called ``column_1``, ``column_2`` and so on.
     ``tz`` is the zone of times that carry none. ``label`` says which end of the bar the time names. ``time_format``
     is a strptime format, needed only where text dates could be read in two ways. Wrong values raise UsageError.
 

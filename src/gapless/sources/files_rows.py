@@ -151,7 +151,7 @@ def _check_order(frame: pl.DataFrame, columns: Mapping[str, str], where: str) ->
     if 2 * int(right.sum()) < len(right):
         raise InputError(
             f"{where}: there is no header, and columns 2 to 5 are not open, high, low, close.",
-            hint="add a header line, or map the columns: --columns open=COLUMN,…",
+            hint="map the columns by position: --columns ts=column_1,open=column_2,…",
         )
 
 

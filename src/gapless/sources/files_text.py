@@ -1,14 +1,12 @@
-"""Text tables in batches of text cells: CSV in its dialects, JSON in the shapes vendors and libraries write."""
+"""CSV in its dialects, in batches of text cells."""
 
 from __future__ import annotations
 
 import csv
-import itertools
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO
 
 import polars as pl
 
@@ -17,12 +15,8 @@ from gapless.sources.files_columns import KLINE_ARCHIVE, PLAIN
 from gapless.sources.files_tables import HEAD, Batch, Part, Table, opened
 
 CHUNK = 1 << 23
-_WHOLE_JSON = 1 << 28
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 _CELL = re.compile(r"^\s*[+-]?(\d[\d.,:/TZ +-]*|\.\d+)([eE][+-]?\d+)?\s*$")
-
-
-# ---------------------------------------------------------------- CSV
 
 
 @dataclass(frozen=True)
@@ -37,9 +31,9 @@ class Dialect:
     notes: tuple[str, ...] = ()
 
 
-def delimited(part: Part, head: bytes, rows: int) -> Table:
+def delimited(part: Part, head: bytes, rows: int, by_position: bool) -> Table:
     """A CSV table: separator, header and preamble found from its first lines."""
-    dialect = dialect_of(head, part.name)
+    dialect = dialect_of(head, part.name, by_position)
     return Table(
         part,
         "csv",
@@ -52,8 +46,10 @@ def delimited(part: Part, head: bytes, rows: int) -> Table:
     )
 
 
-def dialect_of(head: bytes, where: str) -> Dialect:
+def dialect_of(head: bytes, where: str, by_position: bool = False) -> Dialect:
     """The dialect of a CSV file by its first lines; raises InputError when it is not a table.
+
+    Without a header the columns are named by the shape of the table, or ``column_1`` and so on if ``by_position``.
 
     >>> dialect_of(b"Date;Open\\n2025-05-01;1,5\\n", "x").separator
     ';'
@@ -70,7 +66,7 @@ def dialect_of(head: bytes, where: str) -> Dialect:
     notes = (f"{skip} line(s) before the header skipped",) if skip else ()
     first = rows[skip]
     if any(_CELL.match(cell) for cell in first):
-        return Dialect(separator, False, _shape_names(len(first)), skip, notes=notes)
+        return Dialect(separator, False, shape_names(len(first), by_position), skip, notes=notes)
     if symbols := _yahoo_symbols(rows[skip:], where):
         names = ("Date", *first[1:])
         return Dialect(separator, True, names, skip + 3, symbols, (*notes, "header of three lines (yfinance)"))
@@ -123,10 +119,10 @@ def _yahoo_symbols(rows: Sequence[Sequence[str]], where: str) -> str | None:
     return symbols[0]
 
 
-def _shape_names(width: int) -> tuple[str, ...]:
-    if width == len(KLINE_ARCHIVE):
+def shape_names(width: int, by_position: bool) -> tuple[str, ...]:
+    if width == len(KLINE_ARCHIVE) and not by_position:
         return KLINE_ARCHIVE
-    return PLAIN if width == len(PLAIN) else tuple(f"column_{i}" for i in range(1, width + 1))
+    return PLAIN if width == len(PLAIN) and not by_position else tuple(f"column_{i}" for i in range(1, width + 1))
 
 
 def _unique(names: Sequence[str]) -> tuple[str, ...]:
@@ -142,7 +138,7 @@ def _unique(names: Sequence[str]) -> tuple[str, ...]:
 def _csv_batches(part: Part, dialect: Dialect, rows: int) -> Iterator[Batch]:
     done = 0
     with opened(part) as stream:
-        for chunk in _chunks(stream, dialect.skip, part.name):
+        for chunk in chunks(stream, dialect.skip, part.name):
             batch = _csv_batch(chunk, dialect, part.name, done)
             done += batch.frame.height
             for start in range(0, batch.frame.height, rows):
@@ -150,13 +146,13 @@ def _csv_batches(part: Part, dialect: Dialect, rows: int) -> Iterator[Batch]:
                 yield Batch(batch.frame.slice(start, rows), torn)
 
 
-def _chunks(stream: IO[bytes], skip: int, where: str) -> Iterator[bytes]:
+def chunks(stream: IO[bytes], skip: int, where: str) -> Iterator[bytes]:
     """Whole lines, about CHUNK bytes at a time, without byte-order mark, blank lines and the first ``skip`` lines.
 
     A line ends at a line break even inside quotes: no cell of a bar holds one, and a stray quote spoils one line only.
     """
     left, first = b"", True
-    data = stream.read(CHUNK).removeprefix(_BOM)
+    data = stream.read(CHUNK).removeprefix(BOM)
     while data:
         following = stream.read(CHUNK)
         data = left + data
@@ -223,158 +219,3 @@ def _decode(data: bytes, where: str, done: int = 0) -> str:
             f"{where}: near row {line} there is a byte {data[error.start]:#04x} that is not UTF-8.",
             hint="save the file as UTF-8",
         ) from None
-
-
-# ---------------------------------------------------------------- JSON
-
-
-def json_table(part: Part, head: bytes, kind: str, rows: int) -> Table:
-    """JSON in these shapes: rows as arrays or objects, a line each, in a list or under a key; columns of lists."""
-    text = head.removeprefix(_BOM).lstrip()
-    if kind == "jsonl":
-        return _rows_table(part, kind, _json_lines(part), rows)
-    inner = text[1:].lstrip()[:1]
-    if text[:1] == b"[" and inner in (b"[", b"{"):
-        return _rows_table(part, kind, _json_elements(part, inner), rows)
-    value = _json_whole(part)
-    found, symbol = _json_rows(value, part.name)
-    return _rows_table(part, kind, iter([found]), rows, symbol)
-
-
-def _rows_table(part: Part, kind: str, chunks: Iterator[list[Any]], rows: int, symbol: str | None = None) -> Table:
-    """A table from lists of rows; the first row's kind and keys decide the columns."""
-    first = next((chunk for chunk in chunks if chunk), None)
-    if first is None:
-        raise InputError(f"{part.name}: the file holds no rows.", hint="fetch or export it again")
-    if isinstance(first[0], dict):
-        names = tuple(dict.fromkeys(name for row in first[:1000] if isinstance(row, dict) for name in row))
-    elif isinstance(first[0], list):
-        names = _shape_names(len(first[0]))
-    else:
-        raise InputError(f"{part.name}: the rows are neither arrays nor objects.", hint="expected [[time, open, …], …]")
-    batches = _json_batches(itertools.chain([first], chunks), names, rows)
-    return Table(part, kind, list(names), batches, header=isinstance(first[0], dict) or None, symbol=symbol)
-
-
-def _json_batches(chunks: Iterator[list[Any]], names: tuple[str, ...], rows: int) -> Iterator[Batch]:
-    for chunk in chunks:
-        for start in range(0, len(chunk), rows):
-            yield _json_batch(chunk[start : start + rows], names)
-
-
-def _json_batch(rows: list[Any], names: tuple[str, ...]) -> Batch:
-    cells = [_cells(row, names) for row in rows]
-    torn = [None if row is not None else _json_text(rows[i]) for i, row in enumerate(cells)]
-    blank: list[str | None] = [None] * len(names)
-    columns = zip(*(blank if row is None else row for row in cells), strict=True)
-    frame = pl.DataFrame([pl.Series(n, c, dtype=pl.String) for n, c in zip(names, columns, strict=True)])
-    return Batch(frame, pl.Series(torn, dtype=pl.String))
-
-
-def _cells(row: object, names: tuple[str, ...]) -> list[str | None] | None:
-    """A row as text cells, None when it is of another shape."""
-    if isinstance(row, dict):
-        return [_cell(row.get(name)) for name in names]
-    if isinstance(row, list) and len(row) == len(names):
-        return [_cell(value) for value in row]
-    return None
-
-
-def _cell(value: object) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return repr(value) if isinstance(value, int | float) and not isinstance(value, bool) else _json_text(value)
-
-
-def _json_text(value: object) -> str:
-    import msgspec
-
-    return msgspec.json.encode(value).decode()
-
-
-def _json_decode(data: bytes, where: str, done: int = 0) -> Any:
-    import msgspec
-
-    try:
-        return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        pass  # perhaps only a NaN, which JSON does not know but Python writes
-    try:
-        return json.loads(data)
-    except ValueError as error:
-        raise InputError(f"{where}: not JSON after row {done}: {error}.", hint="fetch or export it again") from None
-
-
-def _json_lines(part: Part) -> Iterator[list[Any]]:
-    done = 0
-    with opened(part) as stream:
-        for chunk in _chunks(stream, 0, part.name):
-            rows = [_line(line) for line in chunk.splitlines() if line.strip()]
-            done += len(rows)
-            yield rows
-
-
-def _line(line: bytes) -> Any:
-    """The value of a line; its text when it is not JSON, so that the row is kept and refused, not lost."""
-    import msgspec
-
-    try:
-        return msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return line.decode(errors="replace")
-
-
-def _json_elements(part: Part, mark: bytes) -> Iterator[list[Any]]:
-    """The elements of one long array, a chunk at a time. Cells are plain, so an element ends at ``],`` or ``},``."""
-    end = b"]" if mark == b"[" else b"}"
-    cut = re.compile(rb"\%s\s*,\s*\%s" % (end, mark))
-    left, first, done = b"", True, 0
-    with opened(part) as stream:
-        while data := stream.read(CHUNK):
-            data = left + data
-            if first:
-                data, first = data.removeprefix(_BOM).lstrip()[1:], False
-            at = max((found.start() for found in cut.finditer(data, max(0, len(data) - HEAD))), default=-1)
-            if at < 0 and len(data) > _WHOLE_JSON:
-                raise InputError(f"{part.name}: no row ends after row {done}.", hint="expected [[…], …] or [{…}, …]")
-            if at < 0:
-                left = data
-                continue
-            rows = _json_decode(b"[" + data[: at + 1] + b"]", part.name, done)
-            left = data[at + 1 :].lstrip()[1:]
-            done += len(rows)
-            yield rows
-    yield _json_decode(b"[" + left, part.name, done)
-
-
-def _json_whole(part: Part) -> Any:
-    """A JSON document that cannot be read in pieces, within reason."""
-    with opened(part) as stream:
-        data = stream.read(_WHOLE_JSON + 1)
-    if len(data) > _WHOLE_JSON:
-        raise InputError(
-            f"{part.name}: over {_WHOLE_JSON >> 20} MB of JSON in one object.",
-            hint="write rows as [[…], …] or one object a line, or convert it to Parquet",
-        )
-    return _json_decode(data.removeprefix(_BOM), part.name)
-
-
-def _json_rows(value: Any, where: str) -> tuple[list[Any], str | None]:
-    """The rows in a document, and the symbol it names; rows under a key, ``columns`` + ``data``, columns of lists."""
-    if isinstance(value, dict):
-        symbol = next((value[k] for k in ("ticker", "symbol", "pair") if isinstance(value.get(k), str)), None)
-        if isinstance(names := value.get("columns"), list) and isinstance(data := value.get("data"), list):
-            return [dict(zip(names, row, strict=False)) for row in data], symbol
-        if value and all(isinstance(cells, dict) for cells in value.values()):  # pandas' default: column → index → cell
-            keys = dict.fromkeys(key for cells in value.values() for key in cells)
-            return [{"index": key} | {name: cells.get(key) for name, cells in value.items()} for key in keys], symbol
-        lists = {name: cells for name, cells in value.items() if isinstance(cells, list)}
-        nested = [cells for cells in lists.values() if cells and isinstance(cells[0], dict | list)]
-        if len(nested) == 1:
-            return nested[0], symbol
-        if len(lists) > 1 and len({len(cells) for cells in lists.values()}) == 1:
-            return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)], symbol
-    seen = ", ".join(map(str, value)) if isinstance(value, dict) else str(value)[:80]
-    raise InputError(
-        f"{where}: no rows found in the JSON ({seen}).", hint="expected [[…], …], [{…}, …] or columns of lists"
-    )

@@ -25,7 +25,7 @@ def choose(sample: pl.Series, column: str, options: ReadOptions, where: str) -> 
     _refuse_dates(sample, times, place)
     if options.timeframe.micros < DAY:
         return times, tuple(_intraday_remarks(times, column))
-    return _daily(sample, times, column)
+    return _daily(sample, times, column, place)
 
 
 def _written(sample: pl.Series, times: Times, options: ReadOptions, place: str) -> Times:
@@ -102,7 +102,7 @@ def _refuse_dates(sample: pl.Series, times: Times, place: str) -> None:
         )
 
 
-def _daily(sample: pl.Series, times: Times, column: str) -> tuple[Times, tuple[str, ...]]:
+def _daily(sample: pl.Series, times: Times, column: str, place: str) -> tuple[Times, tuple[str, ...]]:
     """Whose date a daily bar gets, and whether end labels at midnight mean the day before.
 
     A midnight names its date, whatever the label. But where labels are closes and some fall on a weekend, they are
@@ -112,6 +112,11 @@ def _daily(sample: pl.Series, times: Times, column: str) -> tuple[Times, tuple[s
     if _dateless(times):
         return times, ()
     local = _wall_times(sample, times).drop_nulls()
+    if local.n_unique() > 3 * (local // DAY).n_unique():
+        raise UsageError(
+            f"{place} holds several times a day, the timeframe is {times.timeframe}.",
+            hint="give the timeframe these bars have, for example --timeframe 1m",
+        )
     midnights = bool((local % DAY == 0).all())
     weekend = bool(((local // DAY + _THURSDAY) % 7 >= _SATURDAY).any())
     times = replace(times, ends=times.label == "close" and (weekend or not midnights))
