@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from gapless.calendars import MarketCalendar, Override, calendar, venue_calendar
 from gapless.config import CalendarSection, Config, SourceSection
-from gapless.engine.fetch import Patience
 from gapless.errors import UnknownName, UsageError
 from gapless.protocols import Source
 from gapless.sources import binance
 from gapless.spans import SECOND, parse_duration
+
+if TYPE_CHECKING:
+    from gapless.engine.fetch import Patience
 
 _SOURCES = {"BINANCE": "binance", "BINANCEUSDM": "binance-usdm"}
 
@@ -57,6 +60,8 @@ def source(config: Config, name: str, *, base_url: str | None = None) -> Source:
 
 def patience(config: Config, name: str) -> Patience:
     """How long to go on with a source, as configured."""
+    from gapless.engine.fetch import Patience  # and aiohttp with it
+
     section = config.sources.get(name, SourceSection())
     return Patience(
         attempts=section.attempts,

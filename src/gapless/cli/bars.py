@@ -198,7 +198,7 @@ def bars(
     as_of: str | None = None,
     fill: Literal["none", "flat"] = "none",
     adjust: Literal["none", "splits", "all"] = "none",
-    output: Annotated[str, Parameter(name=["--output", "-o"])] = "",
+    output: Annotated[str, Parameter(name=["--output", "-o"], allow_leading_hyphen=True)] = "",
     common: Common = COMMON,
 ) -> int:
     """Read bars: to the terminal, or to a .parquet, .csv or .feather file (- is CSV on stdout).
@@ -244,7 +244,7 @@ def bars(
 def quarantine(
     *,
     timeframe: str | None = None,
-    output: Annotated[str, Parameter(name=["--output", "-o"])] = "",
+    output: Annotated[str, Parameter(name=["--output", "-o"], allow_leading_hyphen=True)] = "",
     common: Common = COMMON,
 ) -> int:
     """List refused rows with file, row and reason, or export them to mend and import again.
