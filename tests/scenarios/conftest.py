@@ -19,7 +19,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from gapless.sim import Running, SimConfig, running
+from gapless.sim import Market, Running, SimConfig, running
 from gapless.spans import Span, SpanSet, Timeframe
 from gapless.stores.lake import Lake as Store
 from gapless.stores.maintain import logs, verify
@@ -204,6 +204,48 @@ def check() -> Callable[..., pl.DataFrame]:
     return whole
 
 
+@pytest.fixture(scope="session")
+def market() -> Market:
+    """A made market of three symbols that trade without interruption."""
+    return Market(5, 3, "2022-01-01", "2024-07-01", listed_late=0, delisted=0, outages_per_month=0, halts_per_month=0)
+
+
+@pytest.fixture(scope="session")
+def truth_of(market: Market) -> Callable[..., pl.DataFrame]:
+    """``truth_of(start, end, symbols)``: the bars of the made market, as a lake must show them."""
+
+    def make(start: str, end: str, symbols: Sequence[str] = ()) -> pl.DataFrame:
+        span = Span.parse(start, end)
+        frames = [market.truth(s, "1m", span) for s in symbols or market.symbols]
+        return pl.concat(frames).select(SEEN).sort(KEY)
+
+    return make
+
+
+def write_files(directory: Path, frame: pl.DataFrame, *, every: str = "1mo") -> list[Path]:
+    """Bars as files a vendor might send: one for each symbol and period, CSV and Parquet by turns."""
+    directory.mkdir()
+    paths = []
+    parts = frame.with_columns(pl.col("ts").dt.truncate(every).alias("_period")).partition_by(
+        ["instrument", "_period"], as_dict=True, include_key=True, maintain_order=True
+    )
+    for number, ((name, period), part) in enumerate(parts.items()):
+        path = directory / f"{str(name).partition(':')[2]}-1m-{period:%Y-%m-%d}"
+        table = part.drop("instrument", "_period")
+        if number % 2:
+            table.write_csv(path := path.with_suffix(".csv"))
+        else:
+            table.write_parquet(path := path.with_suffix(".parquet"))
+        paths.append(path)
+    return paths
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Callable[..., list[Path]]:
+    """``files(name, frame)``: bars written to files below a new directory."""
+    return lambda name, frame, **how: write_files(tmp_path / name, frame, **how)
+
+
 @dataclass
 class Venue:
     """A simulated venue, a span to ask for, and the words that ask for it."""
@@ -237,7 +279,8 @@ def venue() -> Iterator[Callable[..., Any]]:
     @contextmanager
     def make(start: str = "2024-05-31", end: str = "2024-06-03", **options: Any) -> Iterator[Venue]:
         usual: dict[str, Any] = {
-            "symbols": 8, "start": "2023-06-01", "now": "2024-06-03T12:34:20Z", "speed": 0.0, "weight_limit": 0, "seed": 3,
+            "symbols": 8, "start": "2023-06-01", "now": "2024-06-03T12:34:20Z", "speed": 0.0, "weight_limit": 0,
+            "seed": 3,
         }  # fmt: skip
         with running(SimConfig(**(usual | options))) as sim:
             yield Venue(sim, Span.parse(start, end), start, end)
