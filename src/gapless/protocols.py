@@ -33,8 +33,8 @@ class Page:
     """One answer of a source: bars of one instrument, and the span for which the answer is the whole truth.
 
     ``frame`` has the bar schema (see bars.py), rows as the source sent them. ``covered`` lies inside the asked span:
-    bars absent from it are bars the source does not have. A full page covers up to the close of its last bar; a page
-    that came short covers all that was asked.
+    bars absent from it are bars the source does not have. It ends at the close of the last bar of the answer: that an
+    answer stops early proves nothing of what follows.
     """
 
     frame: pl.DataFrame
@@ -77,6 +77,7 @@ class Source(Protocol):
     base_url: str
     limits: Limits
     settle: int  # µs after the close before a bar is final
+    dense: bool  # silent bars are sent too (with volume 0), so that an absent one is confirmed before it is believed
 
     async def fetch(self, http: Http, series: Series, span: Span) -> Page:
         """The first page of ``span`` (at most ``limits.page_bars`` bars)."""

@@ -11,7 +11,9 @@ from typing import Any
 from cyclopts import App, CycloptsError
 
 from gapless import __version__
-from gapless.cli import bars, features, operate
+from gapless.cli.bars import register as add_bars
+from gapless.cli.features import register as add_features
+from gapless.cli.operate import register as add_operate
 from gapless.errors import GaplessError, Interrupted
 
 app = App(
@@ -21,8 +23,8 @@ app = App(
     default_parameter=None,
     help_on_error=False,
 )
-for module in (bars, features, operate):
-    module.register(app)
+for add in (add_bars, add_features, add_operate):
+    add(app)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -27,6 +27,7 @@ def import_(
     format: str = "auto",  # noqa: A002 - the option is called --format
     tz: str | None = None,
     label: Literal["open", "close"] | None = None,
+    time_format: str | None = None,
     columns: str | None = None,
     common: Common = COMMON,
 ) -> int:
@@ -48,6 +49,8 @@ def import_(
         Time zone of times that do not say theirs, for example America/New_York.
     label
         Whether a bar is labelled by its open or by its close.
+    time_format
+        How times are written, where that is ambiguous, for example %d/%m/%Y %H:%M.
     columns
         Column mapping, for example open=First,close=Last,ts=When.
     """
@@ -63,7 +66,9 @@ def import_(
     if any(not equals for _, equals, _ in pairs):
         raise UsageError(f"--columns {columns} is not a mapping.", hint="write name=Column,name=Column")
     mapping = {name: column for name, _, column in pairs} or None
-    options = ReadOptions(venue, Timeframe.parse(timeframe), symbol, format, tz, label, mapping)
+    options = ReadOptions(
+        venue, Timeframe.parse(timeframe), symbol, format, tz, label, mapping, time_format=time_format
+    )  # fmt: skip
     lake = common.open()
     with running(lake.store, "import", progress()) as run:
         notes = import_files(lake.store, lake.config, run, paths, options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -72,6 +72,11 @@ def sim(
     now: str | None = None,
     speed: float = 1.0,
     weight_limit: int | None = None,
+    silence: Literal["flat", "omit"] = "flat",
+    outages_per_month: float = 0.35,
+    halts_per_month: float = 0.08,
+    listed_late: float = 0.1,
+    delisted: float = 0.06,
     replay: Path | None = None,
     timeframe: str = "1m",
 ) -> int:
@@ -99,6 +104,16 @@ def sim(
         How fast the venue's clock goes.
     weight_limit
         Request weight a minute; 0 counts nothing; the venue's own if left out.
+    silence
+        Whether a silent minute is sent with volume 0, or left out.
+    outages_per_month
+        How often the whole venue is silent.
+    halts_per_month
+        How often one symbol is.
+    listed_late
+        The share of symbols listed after the start.
+    delisted
+        The share of symbols delisted before the end.
     replay
         Serve the bars of this lake instead of a made-up market.
     timeframe
@@ -108,7 +123,8 @@ def sim(
 
     options: dict[str, Any] = {
         "faults": faults, "seed": seed, "start": start, "end": end, "now": now, "speed": speed,
-        "weight_limit": weight_limit,
+        "weight_limit": weight_limit, "silence": silence, "outages_per_month": outages_per_month,
+        "halts_per_month": halts_per_month, "listed_late": listed_late, "delisted": delisted,
     }  # fmt: skip
     serve(host, port, symbols, replay, timeframe, options)
     return 0

@@ -33,7 +33,7 @@ from gapless.protocols import Answer, Page
 from gapless.series import Series
 from gapless.spans import Micros, Span, SpanSet, Timeframe, iso
 
-_DAILY = Timeframe.parse("1d")
+_LONGER = (Timeframe.parse("1d"), Timeframe.parse("1w"))  # a page of them reaches back years, and decades
 AGREEING = 4  # answers that must say the same before an end is believed
 FRUITLESS = 8  # answers in a row without anything new before the walk gives up
 
@@ -161,7 +161,7 @@ class Walk:
     async def _confirmed(self, rows: pl.DataFrame, span: Span) -> tuple[pl.DataFrame, SpanSet]:
         """Ask again for the bars absent from ``rows``; all rows then known, and what stays in doubt."""
         doubted = SpanSet.of(span) - self._present(rows)
-        if not doubted or not getattr(self.http.source, "dense", True):
+        if not doubted or not self.http.source.dense:
             return rows, SpanSet.of()
         for attempt in range(1, AGREEING + 1):
             hull = doubted.hull or span
@@ -207,7 +207,10 @@ class Walk:
         """Has the instrument ended before the cursor? An empty answer is no witness; one that ends early may be."""
         if not await self.venue.ended(self.series.instrument):
             return False
-        return await self._same_end(self._timeframe) or await self._same_end(_DAILY)
+        for timeframe in (self._timeframe, *_LONGER):
+            if await self._same_end(timeframe):
+                return True
+        return False
 
     async def _same_end(self, timeframe: Timeframe) -> bool:
         """Do answers that start at different bars, hold bars before the cursor and have room for more, end alike?"""

@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import Any, Protocol, TextIO
 
-from gapless.events import Event, Fetched, Paused, Retried, RunEnded, RunStarted, TaskDone
+from gapless.events import ClockSkewed, Event, Fetched, Paused, Retried, RunEnded, RunStarted, TaskDone
 from gapless.series import Series
 
 _EVERY = 2.0  # seconds between plain lines
@@ -65,6 +65,8 @@ class Plain:
                     self._say(self._state())
             case Retried():
                 self.retries += 1
+            case ClockSkewed():
+                self._say(f"the clock of {event.source} is {event.seconds:+.1f} s from ours; its own decides")
             case Paused() if event.seconds >= 1:
                 self._say(f"{event.source} asks to wait {event.seconds:.0f} s: {event.reason}")
             case TaskDone():
@@ -129,6 +131,8 @@ class Terminal:
                 self._fetched(event)
             case Retried():
                 self.retries += 1
+            case ClockSkewed():
+                self.rich.console.print(f"[yellow]the clock of {event.source} is {event.seconds:+.1f} s from ours")
             case Paused() if event.seconds >= 1:
                 self.rich.console.print(f"[yellow]{event.source} asks to wait {event.seconds:.0f} s: {event.reason}")
             case TaskDone():
