@@ -14,7 +14,7 @@ from gapless import __version__
 from gapless.cli.bars import register as add_bars
 from gapless.cli.features import register as add_features
 from gapless.cli.operate import register as add_operate
-from gapless.errors import GaplessError, Interrupted
+from gapless.errors import GaplessError
 
 app = App(
     name="gapless",
@@ -22,6 +22,7 @@ app = App(
     version=__version__,
     default_parameter=None,
     help_on_error=False,
+    suppress_keyboard_interrupt=False,  # main tells it, in words or as JSON
 )
 for add in (add_bars, add_features, add_operate):
     add(app)
@@ -50,7 +51,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _terminate(number: int, frame: Any) -> None:
-    raise Interrupted("stopped by SIGTERM.", hint="run the same command again: it goes on where it stopped")
+    """SIGTERM is Ctrl-C: an exception that no ``except Exception`` on the way can take for a failure."""
+    raise KeyboardInterrupt
 
 
 def _fail(words: list[str], kind: str, message: str, hint: str, code: int) -> int:

@@ -15,9 +15,10 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import polars as pl
 
@@ -211,12 +212,13 @@ def run_backfill(
 
 @contextmanager
 def _signals(stop: asyncio.Event) -> Iterator[None]:
-    """The first SIGINT or SIGTERM sets ``stop``; a second one ends the process as it would without us."""
+    """The first SIGINT or SIGTERM sets ``stop``; a second one, and any later, does what it would without us."""
     loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def first() -> None:
         stop.set()
-        _release(loop)
+        _release(loop, before)
 
     with suppress(ValueError, RuntimeError, NotImplementedError):  # not the main thread, or not a POSIX loop
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -224,13 +226,15 @@ def _signals(stop: asyncio.Event) -> Iterator[None]:
     try:
         yield
     finally:
-        _release(loop)
+        _release(loop, before)
 
 
-def _release(loop: asyncio.AbstractEventLoop) -> None:
+def _release(loop: asyncio.AbstractEventLoop, before: Mapping[signal.Signals, Any]) -> None:
+    """Put back the handlers that were there: asyncio alone would leave SIGTERM deadly for the rest of the run."""
     with suppress(ValueError, RuntimeError, NotImplementedError):
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+        for number, handler in before.items():
+            if loop.remove_signal_handler(number):
+                signal.signal(number, handler)
 
 
 def fetch_listings(source: Source, *, patience: Patience | None = None) -> Sequence[Listing]:
