@@ -9,9 +9,9 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 from gapless.errors import LakeLocked
 
@@ -27,16 +27,16 @@ class WriterLock:
         self.patience = patience
         self._thread = threading.RLock()
         self._depth = 0
-        self._file: IO[str] | None = None
+        self._file: BinaryIO | None = None
 
     @contextmanager
     def hold(self, what: str) -> Iterator[None]:
         """Hold the lake for one write; ``what`` is shown to whoever waits in vain."""
         with self._thread:
-            if self._depth == 0:
-                self._acquire(what)
             self._depth += 1
             try:
+                if self._depth == 1:
+                    self._acquire(what)
                 yield
             finally:
                 self._depth -= 1
@@ -44,7 +44,7 @@ class WriterLock:
                     self._release()
 
     def _acquire(self, what: str) -> None:
-        file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 - stays open while the lock is held
+        file = self._file = open(self.path, "a+b", buffering=0)  # noqa: SIM115 - open while the lock is held
         deadline = time.monotonic() + self.patience
         while True:
             try:
@@ -52,18 +52,14 @@ class WriterLock:
                 break
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    holder = self._holder(file)
-                    file.close()
                     raise LakeLocked(
-                        f"the lake at {self.path.parent} is being written by {holder}.",
+                        f"the lake at {self.path.parent} is being written by {self._holder(file)}.",
                         hint="wait for it to end, or give --lake another directory",
                     ) from None
                 time.sleep(random.uniform(0.002, 0.02))
-        file.seek(0)
-        file.truncate()
-        json.dump({"pid": os.getpid(), "doing": what}, file)
-        file.flush()
-        self._file = file
+        with suppress(OSError):  # a note for those who wait; a full disk must not keep anyone from making room
+            file.truncate(0)
+            file.write(json.dumps({"pid": os.getpid(), "doing": what}).encode())
 
     def _release(self) -> None:
         if self._file is not None:
@@ -71,7 +67,7 @@ class WriterLock:
             self._file = None
 
     @staticmethod
-    def _holder(file: IO[str]) -> str:
+    def _holder(file: BinaryIO) -> str:
         file.seek(0)
         try:
             said = json.loads(file.read())
