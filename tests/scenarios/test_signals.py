@@ -1,0 +1,99 @@
+"""Ctrl-C and SIGTERM: what is done is kept, the exit code is 130, and the message says how to go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+
+import pytest
+
+KEY = ["instrument", "ts"]
+
+
+def signal_when(process, number: int, seen) -> None:
+    """Send a signal as soon as ``seen()`` is true, or the process has ended."""
+    while not seen() and process.poll() is None:
+        time.sleep(0.002)
+    if process.poll() is None:
+        os.kill(process.pid, number)
+
+
+def size(path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_backfill_keeps_what_it_fetched(shell, venue, check, number: int) -> None:
+    """A signal in a backfill: exit 130, the pages fetched are stored, and the next run asks for the rest."""
+    with venue(symbols=12, start="2024-05-01", end="2024-06-03") as v:
+        truth, words = v.truth(), v.words()
+        process = shell.start(*words[:-1])  # as a person reads it
+        signal_when(process, number, lambda: v.sim.requests > 100)
+        assert "run it again" in shell.end(process, code=130).out
+        with shell.store() as store:
+            kept = check(store, truth).height
+            last = store.meta.runs(1)[0]
+        assert (last["outcome"], json.loads(last["document"])["totals"]["written"]) == ("interrupted", kept)
+        assert 0 < kept < truth.height
+        rest = shell.run(*words, code=0).json["totals"]
+        assert rest["written"] == truth.height - kept
+        assert shell.rows().sort(KEY).equals(truth)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_import_keeps_whole_files(shell, files, truth_of, check, number: int) -> None:
+    """A signal in the middle of an import: exit 130, the lake is whole, and the same import again completes it."""
+    truth = truth_of("2023-11-20", "2024-01-10")
+    words = ("import", *map(str, files("in", truth, every="1d")), "--venue", "BINANCE", "--timeframe", "1m", "--json")
+    process = shell.start(*words)
+    signal_when(process, number, lambda: size(shell.lake / "tail.sqlite-wal") > 500_000)
+    done = shell.end(process, code=130)
+    assert done.json["error"]["type"] == "Interrupted"
+    assert "run the same command again" in done.json["error"]["hint"]
+    with shell.store() as store:
+        assert 0 < check(store, truth).height < truth.height
+        assert store.meta.runs(1)[0]["outcome"] == "interrupted"
+    shell.run(*words, code=0)
+    assert shell.rows().sort(KEY).equals(truth)
+
+
+@pytest.mark.parametrize("times", [4, pytest.param(40, marks=pytest.mark.slow)])
+def test_sigterm_is_never_lost_nor_rude(shells, venue, times: int) -> None:
+    """SIGTERM at any instant ends a backfill with 130 (or 0 when it was done), never by death and never unheard."""
+    chance = random.Random(times)
+    with venue(symbols=10) as v:
+        for turn in range(times):
+            shell = shells(f"lake{turn}")
+            process = shell.start(*v.words())
+            time.sleep(0.45 + chance.uniform(0.0, 1.6))
+            alive = process.poll() is None
+            os.kill(process.pid, signal.SIGTERM) if alive else None
+            done = shell.end(process)
+            assert done.code in (130, 0), (done.code, done.told)
+            outcome = json.loads(done.out)
+            assert done.code == 0 or "error" in outcome or outcome["outcome"] == "interrupted"
+
+
+def test_an_interrupted_build_says_so_and_goes_on(shell, files, truth_of) -> None:
+    """SIGTERM while features are built: exit 130; the next build makes the rest."""
+    truth = truth_of("2022-01-01", "2022-07-01")
+    shell.run("import", *files("in", truth), "--venue", "BINANCE", "--timeframe", "1m", code=0)
+    words = (
+        "features",
+        "build",
+        "--features",
+        "a=ema(close,200)-sma(close,50);b=rsi(close,9)",
+        "--timeframes",
+        "1m",
+        "--json",
+    )
+    process = shell.start(*words)
+    signal_when(process, signal.SIGTERM, lambda: any(shell.lake.glob("features/*/1m/*.parquet")))
+    done = shell.end(process, code=130)
+    assert done.json["error"]["type"] == "Interrupted"
+    rows = shell.run(*words, code=0).json["sets"][0]["rows"]
+    assert 0 < rows <= truth.height
+    assert shell.run("lake", "verify", "--json", code=0).json == {"problems": []}
