@@ -151,7 +151,7 @@ class Walk:
         if until <= self.cursor:
             return False
         span, revises = Span(self.cursor, until), bool(len(opens)) and int(opens[0]) < self.cursor
-        rows, doubted = await self._confirmed(frame.filter(pl.Series(opens < until)), span)
+        rows, doubted = await self._confirmed(frame.head(int(np.searchsorted(opens, until))), span)
         await self._hand_over(rows, span, doubted, asked, revises)
         adjacent = rows.height and _opens(rows)[-1] == until - self._size
         self._last = rows.row(-1) if adjacent else None
@@ -230,8 +230,8 @@ class Walk:
     def _present(self, rows: pl.DataFrame) -> SpanSet:
         opens = _opens(rows)
         offset = self._timeframe.offset
-        floor = np.unique((opens - offset) // self._size * self._size + offset)
-        return SpanSet.from_bars(floor, self._timeframe)
+        floor = (opens - offset) // self._size * self._size + offset
+        return SpanSet.from_bars(floor if (np.diff(floor) > 0).all() else np.unique(floor), self._timeframe)
 
     def _answer(self, asked: Span, answered: Span | None, rows: int, digest: str, error: str = "") -> Answer:
         return Answer(

@@ -178,7 +178,8 @@ class Binance:
             ]
         )
         frame = self._ordered(frame, opened, series, span)
-        return frame.insert_column(0, pl.repeat(str(series.instrument), frame.height, eager=True).alias("instrument"))
+        name = pl.Series("instrument", [str(series.instrument)])
+        return frame.insert_column(0, name.new_from_index(0, frame.height))  # pl.repeat waits for the thread pool
 
     def _ordered(self, frame: pl.DataFrame, opened: Micros, series: Series, span: Span) -> pl.DataFrame:
         """Sorted by time; a row that was sent twice stands once. Two rows that disagree are a fault."""
