@@ -35,10 +35,28 @@ CREATE INDEX IF NOT EXISTS held_chunk ON held(chunk);
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A SQLite file in the lake's manner: WAL, synced on every commit, readers beside one writer."""
+    """A SQLite file in the lake's manner: WAL, synced on every commit, readers beside one writer.
+
+    SQLite needs 32 kB of disk for the index that processes share. Where a full disk has not even these, the index is
+    kept in memory and the file to ourselves, so that the lake can still be read, and room be made.
+    """
+    try:
+        return _connect(path)
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error) or not path.exists() or not path.stat().st_size:
+            raise
+        return _connect(path, "locking_mode=EXCLUSIVE")
+
+
+def _connect(path: Path, *first: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=10.0, isolation_level=None, check_same_thread=False)
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
-        connection.execute(f"PRAGMA {pragma}")
+    try:
+        for pragma in (*first, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
+            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("SELECT count(*) FROM sqlite_master")  # the first look is what needs the shared index
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
