@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from gapless.series import Series
 from gapless.spans import Span
@@ -11,12 +11,13 @@ from gapless.spans import Span
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """A run begins: what it is and how much it means to do."""
+    """A run begins: what it is and how much it means to do, in total and of each series (where that is known)."""
 
     run: str
     verb: str
     tasks: int
     bars: int
+    series: Mapping[Series, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -265,15 +265,3 @@ class FeatureStore(Protocol):
     def remember_set(self, name: str, timeframe: Timeframe, features: Mapping[str, tuple[str, str]]) -> None:
         """Note which (expression, version) each column of a set is."""
         ...
-
-
-class Executor(Protocol):
-    """Runs independent work: threads here, Ray there."""
-
-    def map(self, work: object, items: Iterable[object]) -> Iterable[object]: ...
-
-
-class Notifier(Protocol):
-    """Tells a person."""
-
-    def notify(self, title: str, body: str, *, severity: str, key: str) -> None: ...

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -188,7 +189,7 @@ def fetch(asked: Wanted, progress: Progress) -> Run:
         plans = make_plan(asked)
         if any(p.tasks for _, p in plans.parts):
             plans = _with_listings(asked, plans)
-        run.observe(RunStarted(run.id, asked.verb, *(sum(x) for x in _sizes(plans))))
+        run.observe(_announcement(run, asked.verb, plans))
         for src, found in plans.parts:
             if found.tasks and not run.interrupted:
                 _carry_out(asked, run, src, found)
@@ -197,8 +198,13 @@ def fetch(asked: Wanted, progress: Progress) -> Run:
     return run
 
 
-def _sizes(plans: Plans) -> tuple[list[int], list[int]]:
-    return [len(p.tasks) for _, p in plans.parts], [p.bars for _, p in plans.parts]
+def _announcement(run: Run, verb: str, plans: Plans) -> RunStarted:
+    """How much is to be done, in all and of each series."""
+    tasks = [t for _, p in plans.parts for t in p.tasks]
+    bars: Counter[Series] = Counter()
+    for task in tasks:
+        bars[task.series] += task.span.bars(task.series.timeframe)
+    return RunStarted(run.id, verb, len(tasks), bars.total(), dict(bars))
 
 
 def _with_listings(asked: Wanted, plans: Plans) -> Plans:

@@ -24,6 +24,7 @@ _DAY = {
     "empty": (" ", ""),
 }
 _ROWS = 30
+_GAPS = 100
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -48,7 +49,7 @@ def run(document: Mapping[str, Any], notes: Sequence[str]) -> None:
     """The end of an import, a backfill or a repair."""
     out = console()
     total = document["totals"]
-    names = ["read", "written", "unchanged", "corrected", "duplicate", "quarantined"]
+    names = ["read", "written", *(n for n in ("unchanged", "corrected", "duplicate", "quarantined") if total[n])]
     table = _table(f"{document['verb']} {document['run']}", ["series", *names], names)
     for row in document["series"][:_ROWS]:
         table.add_row(f"{row['instrument']} {row['timeframe']}", *(_count(row[n]) for n in names))
@@ -107,25 +108,32 @@ def plan(document: Mapping[str, Any]) -> None:
 
 
 def gaps(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Every gap, the repairable first."""
+    """Every gap, the repairable first; one that many instruments share stands once."""
     out = console()
     if not rows:
         out.print("✓ no gaps", style="bold green")
         return
-    ordered = sorted(rows, key=lambda g: (g["class"] not in _REPAIRABLE, g["instrument"], g["start"]))
+    shared: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for gap in rows:
+        shared.setdefault(tuple(gap[k] for k in ("timeframe", "class", "start", "end")), []).append(gap)
+    ordered = sorted(
+        shared.values(), key=lambda g: (g[0]["class"] not in _REPAIRABLE, g[0]["start"], g[0]["instrument"])
+    )
     table = _table("gaps", ["instrument", "tf", "start", "end", "bars", "class", "severity", "evidence"], ["bars"])
-    for gap in ordered[:200]:
+    for group in ordered[:_GAPS]:
+        gap, bars = group[0], sum(g["bars"] for g in group)
+        who = gap["instrument"] if len(group) == 1 else f"{len(group)} instruments"
         table.add_row(
-            gap["instrument"], gap["timeframe"], gap["start"], gap["end"], f"{gap['bars']:,}",
+            who, gap["timeframe"], gap["start"], gap["end"], f"{bars:,}",
             Text(gap["class"], style=_CLASS_STYLE[gap["class"]]), gap["severity"],
             gap["evidence"][0] if gap["evidence"] else "",
         )  # fmt: skip
     out.print(table)
-    if len(ordered) > 200:
-        out.print(f"… and {len(ordered) - 200:,} more (--json has them all)", style="dim")
+    if len(ordered) > _GAPS:
+        out.print(f"… and {len(ordered) - _GAPS:,} more (--json has them all)", style="dim")
     counts = Counter(g["class"] for g in rows)
-    bars = Counter({c: sum(g["bars"] for g in rows if g["class"] == c) for c in counts})
-    out.print("  ".join(f"{c}: {n:,} gaps, {bars[c]:,} bars" for c, n in counts.most_common()), highlight=False)
+    bars = {c: sum(g["bars"] for g in rows if g["class"] == c) for c in counts}
+    out.print("   ".join(f"{c}: {n:,} gaps, {bars[c]:,} bars" for c, n in counts.most_common()), highlight=False)
 
 
 def why(answer: Mapping[str, Any]) -> None:

@@ -22,6 +22,7 @@ from gapless.spans import Micros, Span, SpanSet
 
 _PRESENT_SHARE = 0.1  # of the live instruments, how many may still print during an outage
 _LOG_CHANCE = np.log(1e-6)
+_TOLD = 4  # joint silences named in one piece of evidence
 _EDGE = 2  # bars by which an instrument may stop earlier or come back later than the others
 _COVER = 0.9  # of a candidate that an instrument must miss to be called silent in it
 
@@ -131,11 +132,15 @@ def _wording(outages: Outages) -> Why:
     def why(span: Span) -> tuple[str, ...]:
         first = int(np.searchsorted(outages.ends, span.start, side="right"))
         last = int(np.searchsorted(outages.starts, span.end, side="left"))
-        at = min(first, last) + int(np.argmin(outages.chance[first:last])) if first < last else min(first, last)
-        joint = Span(int(outages.starts[at]), int(outages.ends[at]))
-        return (
-            f"{outages.silent[at]} of {outages.live[at]} live instruments of the venue are silent together {joint}",
-            f"by their own habits the chance of that is 1e{min(-6, round(float(outages.chance[at])))}",
-        )
+        touched = range(first, last) if first < last else range(min(first, last), min(first, last) + 1)
+        chance = min(float(outages.chance[at]) for at in touched)
+        told = tuple(_told(outages, at) for at in touched[:_TOLD])
+        more = (f"and {len(touched) - _TOLD} more such silences",) if len(touched) > _TOLD else ()
+        return (*told, *more, f"by their own habits the chance of that is 1e{min(-6, round(chance))}")
 
     return why
+
+
+def _told(outages: Outages, at: int) -> str:
+    joint = Span(int(outages.starts[at]), int(outages.ends[at]))
+    return f"{outages.silent[at]} of {outages.live[at]} live instruments of the venue are silent together {joint}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Protocol, TextIO
 
@@ -110,6 +111,7 @@ class Terminal:
         )
         self.total: Any = None
         self.rows: dict[Series, Any] = {}
+        self.wanted: Mapping[Series, int] = {}
         self.retries = self.bars = 0
         self.start = time.monotonic()
 
@@ -126,6 +128,7 @@ class Terminal:
         """Listen to one event."""
         match event:
             case RunStarted():
+                self.wanted = event.series
                 self.total = self.rich.add_task(f"[bold]{event.verb}", total=max(event.bars, 1), note="")
             case Fetched():
                 self._fetched(event)
@@ -142,7 +145,9 @@ class Terminal:
 
     def _fetched(self, event: Fetched) -> None:
         if event.series not in self.rows and len(self.rows) < _SHOWN:
-            self.rows[event.series] = self.rich.add_task(f"  {event.series}", total=None, note="")
+            self.rows[event.series] = self.rich.add_task(
+                f"  {event.series}", total=self.wanted.get(event.series), note=""
+            )
         if event.series in self.rows:
             self.rich.update(self.rows[event.series], advance=event.rows)
         self.bars += event.rows
@@ -150,10 +155,15 @@ class Terminal:
         if self.total is not None:
             self.rich.update(self.total, advance=event.rows, note=f"{rate:,.0f} bars/s · {self.retries} retries")
 
+    def _over(self, row: Any) -> bool:
+        """A series may have several tasks; its line goes when all its bars have come."""
+        task = next(t for t in self.rich.tasks if t.id == row)
+        return task.total is None or task.completed >= task.total
+
     def _done(self, event: TaskDone) -> None:
-        row = self.rows.pop(event.series, None)
-        if row is not None:
-            self.rich.remove_task(row)
+        row = self.rows.get(event.series)
+        if row is not None and self.rich.tasks and self._over(row):
+            self.rich.remove_task(self.rows.pop(event.series))
         if event.error:
             self.rich.console.print(f"[red]{event.series} failed:[/] {event.error}")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from gapless.protocols import Answer, Listing, Segment
 from gapless.series import Instrument, Series
-from gapless.spans import HOUR, Span, SpanSet, Timeframe
+from gapless.spans import EARLIEST, HOUR, LATEST, Span, SpanSet, Timeframe
 from gapless.stores.parquet import DataFile
 from gapless.stores.tail import Database
 
@@ -136,10 +136,10 @@ class Meta:
         return [dict(zip((n.strip('"') for n in names), row, strict=True)) for row in rows]
 
     def refused_times(self, timeframe: Timeframe) -> dict[str, list[int]]:
-        """Times of refused rows per instrument, where both are known."""
-        query = "SELECT instrument, ts FROM refused WHERE timeframe=? AND instrument IS NOT NULL AND ts IS NOT NULL"
+        """Times of refused rows per instrument, where both are known and a bar could have that time."""
+        query = "SELECT instrument, ts FROM refused WHERE timeframe=? AND instrument IS NOT NULL AND ts>=? AND ts<?"
         found: dict[str, list[int]] = {}
-        for name, ts in self.database.rows(query, (timeframe.name,)):
+        for name, ts in self.database.rows(query, (timeframe.name, EARLIEST, LATEST)):
             found.setdefault(name, []).append(ts)
         return found
 
