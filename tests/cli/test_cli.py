@@ -165,3 +165,30 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
         script = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"
         found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
         assert found.stdout.strip() == "[]", module
+
+
+def test_a_dated_override_closes_a_day(gapless: Call, tmp_path: Path) -> None:
+    """A session the configuration calls closed is no gap, and its neighbour still is."""
+    days = ["2025-01-06", "2025-01-07", "2025-01-08", "2025-01-10"]
+    rows = "".join(f"{day},1,2,0.5,1.5,10\n" for day in days)
+    path = tmp_path / "AAA.csv"
+    path.write_text("date,open,high,low,close,volume\n" + rows)
+    words = ("import", path, "--venue", "XNYS", "--timeframe", "1d", "--json")
+    Path("gapless.toml").write_text("[calendars.XNYS]\noverrides = [{ date = 2025-01-10, closed = true }]\n")
+    assert gapless(*words).code == 0
+    why = gapless("why", "XNYS:AAA", "1d", "2025-01-10", "--json").json
+    assert why["class"] in {"present", "calendar_conflict", "closed"}
+    status = gapless("status", "--json").json["series"][0]
+    assert status["days"]["2025-01-08"] == "complete"
+    Path("gapless.toml").write_text("[calendars.XNYS]\noverrides = [{ date = 2025-01-07 }]\n")
+    assert gapless("status").code == 2
+
+
+def test_doctor_says_which_source_cannot_be_reached(gapless: Call) -> None:
+    """A reachable source is told with its clock, an unreachable one with the reason."""
+    with running(SimConfig(symbols=("BTCUSDT",))) as venue:
+        Path("gapless.toml").write_text(f'[sources.binance]\nbase_url = "{venue.url}"\n')
+        assert gapless("doctor").code == 0
+    said = gapless("doctor", "--json")
+    assert said.code == 1
+    assert [f["name"] for f in said.json if f["mark"] == "✗"] == ["source binance"]

@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ from typing import Any
 from gapless.app.lake import Lake
 from gapless.app.markets import market, patience, source
 from gapless.config import find, load
-from gapless.engine.backfill import fetch_listings
+from gapless.engine.backfill import clock_skew, fetch_listings
 from gapless.errors import GaplessError, UnknownName
 from gapless.spans import iso
 from gapless.stores.lake import Lake as Store
 from gapless.stores.maintain import verify
 
 _PARTS = ("polars", "pyarrow", "deltalake", "numba", "numpy", "aiohttp", "exchange_calendars")
+_SKEW = 2.0  # seconds; bars are final by the source's clock, so that more is notable, not wrong
 Finding = tuple[str, str, str]
 
 
@@ -73,7 +75,7 @@ def instrument_lines(lake: Lake) -> list[dict[str, Any]]:
 
 def examine(url: str | None, config: Path | None) -> list[Finding]:
     """Everything that could be wrong, each with its fix."""
-    return [*_versions(), *_configuration(config), *_lake(url, config)]
+    return [*_versions(), *_configuration(config), *_sources(config), *_lake(url, config)]
 
 
 def _versions() -> Iterator[Finding]:
@@ -101,6 +103,22 @@ def _configuration(path: Path | None) -> Iterator[Finding]:
             yield "✓", f"venue {venue}", f"calendar {market(config, venue).name}"
         except GaplessError as error:
             yield "✗", f"venue {venue}", str(error)
+
+
+def _sources(path: Path | None) -> Iterator[Finding]:
+    """Are the configured sources reachable, and how far are their clocks from ours?"""
+    try:
+        config = load(path)
+    except GaplessError:
+        return  # told above
+    for name in config.sources:
+        try:
+            skew = clock_skew(source(config, name), patience=replace(patience(config, name), attempts=1, timeout=5.0))
+        except GaplessError as error:
+            yield "✗", f"source {name}", str(error)
+            continue
+        mark = "✓" if abs(skew) < _SKEW else "!"
+        yield mark, f"source {name}", f"answers; its clock is {skew:+.2f} s from ours"
 
 
 def _lake(url: str | None, config: Path | None) -> Iterator[Finding]:

@@ -61,6 +61,8 @@ def run(document: Mapping[str, Any], notes: Sequence[str]) -> None:
     rate = total["read"] / document["seconds"] if document["seconds"] else 0
     cost = f", {total['requests']:,} requests, {total['retries']:,} retries" if total["requests"] else ""
     out.print(f"{document['seconds']:.2f} s, {rate:,.0f} bars/s{cost}", style="dim", highlight=False)
+    if total["read"] and not total["written"] + total["corrected"]:
+        out.print(f"nothing written: all {total['unchanged']:,} bars were there already", highlight=False)
     for note in notes[:_ROWS]:
         out.print(f"note: {note}", style="dim", highlight=False)
     for reason, count in document["quarantined_by_reason"].items():

@@ -26,7 +26,7 @@ from pathlib import Path
 import polars as pl
 
 from gapless.bars import STORED, check_bars, conform
-from gapless.errors import LakeError, LakeFull
+from gapless.errors import LakeError, LakeFull, LakeLocked
 from gapless.protocols import Answer, Clock, Facts, Segment, WriteReport
 from gapless.series import Instrument, Series
 from gapless.spans import Span, SpanSet, Timeframe
@@ -201,9 +201,9 @@ class Lake:
         """The bars held per instrument, from content; cached until somebody writes."""
         tail_version = self.tail.database.version()
         log = self.log("bars", timeframe)
+        key = (tail_version, log.refresh())  # before the content: a commit in between must not be missed next time
         held = self.tail.held(timeframe)
         live = log.live()
-        key = (tail_version, log.refresh())
         cached = self._present.get(timeframe)
         if cached and cached[0] == key:
             return cached[1]
@@ -320,12 +320,16 @@ def newest(*frames: pl.DataFrame) -> pl.DataFrame:
 
 @contextmanager
 def no_space(root: Path) -> Iterator[None]:
-    """Tell a full disk in one clear sentence, whoever noticed it."""
+    """Tell a full disk, or a database somebody else holds, in one clear sentence, whoever noticed it."""
     import sqlite3
 
     try:
         yield
     except (OSError, sqlite3.OperationalError) as error:
+        if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+            raise LakeLocked(
+                f"another program holds a database of the lake at {root}.", hint="close it, then run this again"
+            ) from error
         full = getattr(error, "errno", None) in (28, 122) or "disk is full" in str(error) or "disk I/O" in str(error)
         if not full and not (isinstance(error, OSError) and "No space left" in str(error)):
             raise

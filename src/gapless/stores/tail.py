@@ -8,8 +8,10 @@ grow, so that a fold can say, in the table's own log, up to which chunk it got.
 from __future__ import annotations
 
 import io
+import random
 import sqlite3
 import threading
+import time
 import zlib
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
@@ -32,6 +34,7 @@ CREATE TABLE IF NOT EXISTS held(
   last INTEGER NOT NULL, runs BLOB NOT NULL, PRIMARY KEY(instrument, chunk)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS held_chunk ON held(chunk);
 """
+PATIENCE = 10.0  # seconds to wait for another process that holds a SQLite file
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -40,16 +43,22 @@ def connect(path: Path) -> sqlite3.Connection:
     SQLite needs 32 kB of disk for the index that processes share. Where a full disk has not even these, the index is
     kept in memory and the file to ourselves, so that the lake can still be read, and room be made.
     """
-    try:
-        return _connect(path)
-    except sqlite3.OperationalError as error:
-        if "locked" in str(error) or not path.exists() or not path.stat().st_size:
-            raise
-        return _connect(path, "locking_mode=EXCLUSIVE")
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return _connect(path)
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                if not path.exists() or not path.stat().st_size:
+                    raise
+                return _connect(path, "locking_mode=EXCLUSIVE")
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(random.uniform(0.001, 0.01))  # two that make a file at once: SQLite does not wait for that itself
 
 
 def _connect(path: Path, *first: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=10.0, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
     try:
         for pragma in (*first, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
             connection.execute(f"PRAGMA {pragma}")
