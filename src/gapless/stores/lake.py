@@ -182,9 +182,7 @@ class Lake:
         tail = self.tail.read(timeframe, "revisions", REVISIONS, instruments=names, span=span)
         files = self._files("revisions", timeframe, names, span)
         history = parquet.read([self.root / "revisions" / timeframe.name / f.path for f in files], REVISIONS)
-        frame = within(pl.concat([history, tail]), span)
-        key = ["instrument", "ts", "known_from"]
-        return frame.sort([*key, "known_to"]).unique(key, keep="last", maintain_order=True)
+        return one_per_version(within(pl.concat([history, tail]), span))
 
     def _as_of(
         self, frame: pl.DataFrame, timeframe: Timeframe, names: Sequence[str] | None, span: Span | None, as_of: int
@@ -316,6 +314,12 @@ def newest(*frames: pl.DataFrame) -> pl.DataFrame:
     both = pl.concat([f.select(columns) for f in frames])
     ordered = both.sort("instrument", "ts", "known_at", maintain_order=True)
     return ordered.unique(["instrument", "ts"], keep="last", maintain_order=True)
+
+
+def one_per_version(revisions: pl.DataFrame) -> pl.DataFrame:
+    """Superseded rows by key and ``known_from``, once each: a write that crashed may have noted an end too soon."""
+    key = ["instrument", "ts", "known_from"]
+    return revisions.sort([*key, "known_to"]).unique(key, keep="last", maintain_order=True)
 
 
 @contextmanager
