@@ -34,7 +34,7 @@ def import_files(
 ) -> list[str]:
     """Import files into the lake; returns notes on how they were read. One bad file does not stop the others."""
     calendar = market(config, options.venue)  # an unknown venue is told before anything is read
-    files = expand(paths)
+    files = [f for f in expand(paths) if not f.resolve().is_relative_to(store.root.resolve())]  # never the lake itself
     run.observe(RunStarted(run.id, "import", len(files), 0))
     notes: list[str] = []
     claims: _Held = {}

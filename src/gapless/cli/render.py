@@ -25,6 +25,7 @@ _DAY = {
 }
 _ROWS = 30
 _GAPS = 100
+_OUTCOME = 60  # characters of a failed run's reason in the list of runs
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -68,7 +69,8 @@ def run(document: Mapping[str, Any], notes: Sequence[str]) -> None:
     for reason, count in document["quarantined_by_reason"].items():
         out.print(f"{count:,} rows refused: {reason} (gapless quarantine lists them)", style="yellow", highlight=False)
     for error in document["errors"][:_ROWS]:
-        out.print(f"failed: {error.get('file') or error['series']}: {error['error']}", style="red", highlight=False)
+        whose = f"{error['series']}: " if error["series"] else ""
+        out.print(f"failed: {whose}{error['error']}", style="red", highlight=False)
     _verdict(out, document)
 
 
@@ -80,7 +82,8 @@ def _verdict(out: Console, document: Mapping[str, Any]) -> None:
     elif document["outcome"] == "interrupted":
         out.print("interrupted: what was fetched is kept; run it again to go on", style="bold yellow")
     else:
-        out.print(f"✗ incomplete: {bars:,} bars in {len(gaps):,} repairable gaps remain", style="bold red")
+        failed = f"{len(document['errors']):,} failed, " if document["errors"] else ""
+        out.print(f"✗ incomplete: {failed}{bars:,} bars in {len(gaps):,} repairable gaps remain", style="bold red")
         for gap in gaps[:5]:
             out.print(
                 f"  {gap['instrument']} {gap['timeframe']} {gap['start']} → {gap['end']} {gap['class']}",
@@ -239,11 +242,11 @@ def audit(runs: Sequence[Mapping[str, Any]]) -> None:
     """Every run, newest first."""
     out = console()
     numbers = ["read", "written", "corrected", "failed", "retries", "seconds", "MB"]
-    table = _table("runs", ["run", "verb", "started", "outcome", *numbers], numbers)
+    table = _table("runs", ["run", "started", "outcome", *numbers], numbers)
     for row in runs:
         total = row.get("totals", {})
         table.add_row(
-            row["run"], row["verb"], row["started"], row["outcome"],
+            row["run"], row["started"][:19], row["outcome"][:_OUTCOME],
             *(_count(total.get(n, 0)) for n in ("read", "written", "corrected", "failed", "retries")),
             f"{row.get('seconds') or 0:.1f}", f"{(row.get('bytes') or 0) / 1e6:.1f}",
         )  # fmt: skip
