@@ -18,6 +18,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -101,18 +102,14 @@ class DeltaLog:
         ).sort("min.instrument", "min.ts")  # fmt: skip
         return tuple(LiveFile(*row) for row in rows.iter_rows())
 
-    def transaction(self, app: str) -> int:
-        """The last sequence committed under ``app``; -1 for none."""
-        if self.refresh() < 0:
-            return -1
-        found = self._table.transaction_version(app)
-        return -1 if found is None else int(found)
-
     # ------------------------------------------------------------ writing
 
     def prepare(self) -> Path:
-        """The directory, made if need be, for staging files."""
+        """The directory, made durably if need be, for staging files."""
+        made = [p for p in (self.directory, *self.directory.parents) if not p.exists()]
         self.directory.mkdir(parents=True, exist_ok=True)
+        for directory in made:
+            parquet.sync_directory(directory.parent)
         return self.directory
 
     def commit(
@@ -127,6 +124,7 @@ class DeltaLog:
             if not change.adds and not change.removes:
                 return change
             if change.adds and all(f.path in paths for f in change.adds):
+                self._sync_log()
                 return change  # landed before
             _check_current(paths, change)
             _check_disjoint(live, change)
@@ -151,12 +149,17 @@ class DeltaLog:
         self._table = DeltaTable.create(
             str(self.directory), schema=_arrow(tuple(self.schema.items())), configuration=_SETTINGS, mode="ignore"
         )
+        self._sync_log()
+        parquet.sync_directory(self.directory)
 
     def _write(self, change: Change, transaction: tuple[str, int] | None) -> None:
         from deltalake.transaction import AddAction, CommitProperties, RemoveAction, Transaction
 
         now = time.time_ns() // 1_000_000
         parquet.sync_directory(self.directory)
+        for old in change.removes:  # the grace of ``vacuum`` counts from now
+            with suppress(FileNotFoundError):
+                os.utime(self.directory / old.path)
         actions: list[Any] = [
             AddAction(f.path, f.size, {}, now, True, json.dumps(parquet.statistics(f))) for f in change.adds
         ]
@@ -170,15 +173,16 @@ class DeltaLog:
         )
 
     def _sync_log(self) -> None:
+        """Make the newest entry durable, and the checkpoint when one was made with it."""
         log = self.directory / "_delta_log"
-        version = self.refresh()
-        entry = log / f"{version:020}.json"
-        with open(entry, "rb") as file:
-            os.fsync(file.fileno())
+        name = f"{self.refresh():020}"
+        for path in (log / f"{name}.json", *log.glob(f"{name}.checkpoint*.parquet"), log / "_last_checkpoint"):
+            if path.exists():
+                parquet.sync_file(path)
         parquet.sync_directory(log)
 
     def vacuum(self, *, older_than: float) -> list[str]:
-        """Delete files nothing refers to that were last touched before ``older_than`` (seconds since the epoch)."""
+        """Delete files that nothing refers to since before ``older_than`` (seconds since the epoch)."""
         live = {f.path for f in self.live()}
         gone = []
         for path in self.directory.glob("*"):

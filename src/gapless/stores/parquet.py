@@ -93,6 +93,12 @@ def sync_directory(directory: Path) -> None:
         os.close(handle)
 
 
+def sync_file(path: Path) -> None:
+    """Make the content of a file durable that others wrote."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
 def check(path: Path) -> str:
     """What is wrong with a file, or an empty text."""
     if not path.exists():
