@@ -157,13 +157,17 @@ class Meta:
         return [dict(zip(names, row, strict=True)) for row in self.database.rows(query)]
 
     def store_listings(self, listings: Iterable[Listing], *, how: str, now: int) -> None:
-        """Remember listings; a learned date never replaces one the venue itself gave."""
+        """Remember listings; a learned date never replaces one the venue itself gave.
+
+        A source that gives no date leaves the known one alone; but what trades is not delisted.
+        """
         keep = "WHERE excluded.how != 'learned' OR listing.how = 'learned'"
         with self.database.transaction() as db:
             db.executemany(
                 f"""INSERT INTO listing VALUES (?,?,?,?,?,?,?) ON CONFLICT(instrument) DO UPDATE SET
                     status=excluded.status, listed_at=coalesce(excluded.listed_at, listing.listed_at),
-                    delisted_at=coalesce(excluded.delisted_at, listing.delisted_at), how=excluded.how,
+                    delisted_at=coalesce(excluded.delisted_at, iif(excluded.status='trading', NULL,
+                    listing.delisted_at)), how=excluded.how,
                     metadata=excluded.metadata, known_at=excluded.known_at {keep}""",
                 [
                     (str(x.instrument), x.status, x.listed_at, x.delisted_at, how, json.dumps(dict(x.metadata)), now)
@@ -258,7 +262,7 @@ def _merge_answered(db: sqlite3.Connection, a: Answer) -> None:
     _cut(db, "failure", key, start, end)
     _cut(db, "provisional", key, start, end)
     if a.known_at < end + PROVISIONAL_WINDOW and not a.source.startswith("file"):
-        soon = max(start, a.known_at - PROVISIONAL_WINDOW)
+        soon = max(start, a.series.timeframe.floor(a.known_at - PROVISIONAL_WINDOW))  # the bar that closed after that
         db.execute("INSERT OR REPLACE INTO provisional VALUES (?,?,?,?,?)", (*key, soon, end, end + PROVISIONAL_WINDOW))
 
 
