@@ -26,7 +26,7 @@ from pathlib import Path
 import polars as pl
 
 from gapless.bars import STORED, check_bars, conform
-from gapless.errors import LakeError, LakeFull, LakeLocked
+from gapless.errors import LakeError, LakeFull, LakeLocked, UsageError
 from gapless.protocols import Answer, Clock, Facts, Segment, WriteReport
 from gapless.series import Instrument, Series
 from gapless.spans import Span, SpanSet, Timeframe
@@ -95,8 +95,12 @@ class Lake:
     # ------------------------------------------------------------ writing
 
     def write(self, timeframe: Timeframe, frame: pl.DataFrame, *, source: str, run: str = "") -> WriteReport:
-        """Check, compare, keep what is new, revise what differs; durable on return. Raises LakeFull, LakeLocked."""
+        """Check, compare, keep what is new, revise what differs; durable on return.
+
+        Raises LakeFull, LakeLocked; InputError or UsageError, and keeps nothing, for a frame that is not bars.
+        """
         frame = conform(frame)
+        _check_names(frame)
         with self.writing("write"):
             now = self.clock()
             checked = check_bars(frame, timeframe, now=now)
@@ -294,6 +298,13 @@ class Lake:
         log = self.feature_log(name, timeframe, columns)
         files = [f for f in log.live() if f.instrument == instrument and touches(f, span)]
         return within(parquet.read([log.directory / f.path for f in files], log.schema), span)
+
+
+def _check_names(frame: pl.DataFrame) -> None:
+    """A name that is no instrument must not get in, where it would break every later look."""
+    for name in frame["instrument"].unique().drop_nulls():
+        if str(Instrument.parse(name)) != name:
+            raise UsageError(f"'{name}' is not an instrument.", hint=f"write '{Instrument.parse(name)}'")
 
 
 def touches(file: LiveFile, span: Span | None) -> bool:
