@@ -185,12 +185,14 @@ class WriteReport:
     """How a write went: per series, and in total.
 
     ``nameless``: rows whose symbol could not be read. ``held``: the valid bars of this write, stored before or not.
+    ``refused``: bars for which only refused rows came.
     """
 
     series: Mapping[Series, Counts]
     reasons: Mapping[str, int] = field(default_factory=dict)  # quarantined rows by reason
     nameless: Counts = field(default_factory=Counts)
     held: Mapping[Series, SpanSet] = field(default_factory=dict)
+    refused: Mapping[Series, SpanSet] = field(default_factory=dict)
 
     @property
     def total(self) -> Counts:

@@ -62,6 +62,8 @@ def _import_one(store: Store, run: Run, path: Path, options: ReadOptions, notes:
         notes += [f"{path.name}: {note}" for note in reading.notes if f"{path.name}: {note}" not in notes]
         report = store.write(options.timeframe, reading.frame, source=f"file:{path.name}", run=run.id)
         run.wrote(report)
+        for series, spans in report.refused.items():  # the file spoke of these bars too
+            held[series.instrument] = held.get(series.instrument, SpanSet.of()) | spans
         for series, spans in report.held.items():
             held[series.instrument] = held.get(series.instrument, SpanSet.of()) | spans
             hull = spans.hull

@@ -98,4 +98,15 @@ def report(
         Series(Instrument.parse(name), timeframe): SpanSet.from_bars(ts, timeframe)
         for name, ts in groups(checked.clean)
     }
-    return WriteReport(found, reasons, Counts(read=nameless, quarantined=nameless), held)
+    return WriteReport(found, reasons, Counts(read=nameless, quarantined=nameless), held, _refused(checked, timeframe))
+
+
+def _refused(checked: Checked, timeframe: Timeframe) -> dict[Series, SpanSet]:
+    """Bars that refused rows name: those whose time and symbol can be believed."""
+    known = checked.quarantined.filter(~pl.col("reason").is_in(["bad_symbol", "no_time", "time_out_of_range"]))
+    times = known.select("instrument", "ts").unique().sort("instrument", "ts")
+    return {
+        Series(Instrument.parse(name), timeframe): SpanSet.merge(opens, opens + timeframe.micros)
+        for name, ts in groups(times)
+        for opens in [(ts - timeframe.offset) // timeframe.micros * timeframe.micros + timeframe.offset]
+    }
