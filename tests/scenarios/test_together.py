@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
+
+import gapless as gl
 
 KEY = ["instrument", "ts"]
 
@@ -110,3 +114,27 @@ def stop_inside_a_write(process, lake) -> None:
             return
         time.sleep(0.0003)
     raise AssertionError("it ended before it could be stopped")
+
+
+OPEN_AT = """
+import sys, time
+from pathlib import Path
+import gapless as gl
+gl.open
+from gapless.app import Lake
+while time.time() < float(sys.argv[2]):
+    pass
+lake = Lake(sys.argv[1])
+with lake.store.writing("say hello"):
+    lake.store.meta.start_run(sys.argv[3], "import", 0)
+"""
+
+
+def test_many_processes_may_open_a_new_lake_at_the_same_instant(tmp_path) -> None:
+    """Six processes that open a lake which is not there yet, at one instant, all get it and can all write."""
+    for turn in range(3):
+        at = time.time() + 1.0
+        words = [sys.executable, "-c", OPEN_AT, str(tmp_path / f"lake{turn}"), str(at)]
+        processes = [subprocess.Popen([*words, str(n)], stderr=subprocess.PIPE, text=True) for n in range(6)]
+        assert [p.communicate()[1] for p in processes] == [""] * 6
+        assert len(gl.open(tmp_path / f"lake{turn}").store.meta.runs()) == 6
