@@ -1,23 +1,21 @@
 """Building features into the lake, and reading them: the same bits either way.
 
 1. The expressions become one plan; its version names the feature set, so that a changed definition is another set.
-2. A series' bars are cut into segments, one for each period of its files: coarse ones, and fine ones at its end.
+2. A series' bars are cut into segments, one for each period of its files (a month of minutes, a year of longer bars).
 3. A segment is described by a digest of the bars it consumes (their times, and when each was learned, of this series
    and of every other series it joins) and a digest of the state it begins with.
 4. Segments are walked in order. One whose two digests are those it was built with is skipped: its rows and the state
-   after it stand. Any other is computed from the state before it, passes the schema's gate, and is staged.
-5. Staged segments of many series are committed together, then remembered. A crash before the commit loses only work;
-   one after it makes the next build compute the same rows again.
+   after it stand. Any other is computed from the state before it, passes the schema's gate, and is kept.
+5. All rows of a series are committed together, then its segments are remembered. A crash between the two makes the next
+   build compute the same rows again.
 
 So new bars cost the segment they fall in, a late or corrected bar costs the segments from there until the state is the
-same again bit for bit, and an unchanged series costs one look at its keys. Series are computed and encoded in parallel;
-memory holds one segment of each worker.
+same again bit for bit, and an unchanged series costs one look at its keys.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,8 +34,7 @@ from gapless.protocols import FeatureStore, Segment
 from gapless.series import Instrument, Series
 from gapless.spans import EARLIEST, LATEST, Span, Timeframe
 
-_WORKERS = max(2, os.cpu_count() or 2)
-_COMMIT_FILES = 256  # staged segments in one commit
+_WORKERS = 2
 
 
 @dataclass
@@ -101,54 +98,32 @@ def build(
         raise LakeError(f"{absent[0]} has no {timeframe} bars.", hint="backfill or import them first")
     store.remember_set(name, timeframe, {n: (plan.expression(n), plan.version(n)) for n in plan.names})
     report = BuildReport(name)
-    job = _Job(store, plan, name, report)
     with ThreadPoolExecutor(_WORKERS) as pool:
-        for series, seconds in pool.map(job.build, (Series(Instrument.parse(n), timeframe) for n in names)):
+        jobs = (Series(Instrument.parse(n), timeframe) for n in names)
+        for series, seconds in pool.map(lambda s: _build_one(store, plan, name, s, report), jobs):
             observer(FeaturesBuilt(series, report.rows.get(series, 0), seconds))
-            job.commit(timeframe, at_least=_COMMIT_FILES)
-    job.commit(timeframe, at_least=1)
     report.seconds = time.perf_counter() - started
     return report
 
 
-@dataclass
-class _Job:
-    """One build: workers stage, the caller's thread commits."""
-
-    store: FeatureStore
-    plan: FeaturePlan
-    name: str
-    report: BuildReport
-    staged: list[tuple[Series, Segment, Any]] = field(default_factory=list)
-
-    def build(self, series: Series) -> tuple[Series, float]:
-        """Stage every stale segment of one series; all of them or, where the schema is violated, none."""
-        started = time.perf_counter()
-        mine: list[tuple[Series, Segment, Any]] = []
-        rows = kept = 0
-        try:
-            for segment, frame in _walk(self.store, self.plan, self.name, series, self.report.clipped):
-                if frame is None:
-                    kept += 1
-                    continue
-                rows += frame.height
-                file = self.store.stage_features(self.name, series, segment, frame, self.plan.schema)
-                mine.append((series, segment, file))
-        except SchemaViolation as error:
-            self.report.errors[series] = str(error)
-            mine, rows = [], 0
-        self.staged += mine
-        self.report.rows[series], self.report.skipped[series] = rows, kept
-        return series, time.perf_counter() - started
-
-    def commit(self, timeframe: Timeframe, *, at_least: int) -> None:
-        """Commit what whole series have staged, when it is enough."""
-        if len(self.staged) >= at_least:
-            ready = {s for s, _, _ in self.staged if s in self.report.rows}
-            now = [item for item in self.staged if item[0] in ready]
-            self.staged = [item for item in self.staged if item[0] not in ready]
-            if now:
-                self.store.commit_features(self.name, timeframe, now, self.plan.schema)
+def _build_one(
+    store: FeatureStore, plan: FeaturePlan, name: str, series: Series, report: BuildReport
+) -> tuple[Series, float]:
+    started = time.perf_counter()
+    built: list[tuple[Segment, pl.DataFrame]] = []
+    kept = 0
+    try:
+        for segment, rows in _walk(store, plan, name, series, report.clipped):
+            kept += rows is None
+            built += [(segment, rows)] if rows is not None else []
+        if built:
+            store.write_features(name, series, built, columns=plan.names)
+    except SchemaViolation as error:
+        report.errors[series] = str(error)
+        built = []
+    report.rows[series] = sum(rows.height for _, rows in built)
+    report.skipped[series] = kept
+    return series, time.perf_counter() - started
 
 
 def _walk(
@@ -234,7 +209,7 @@ def _read_one(store: FeatureStore, plan: FeaturePlan, series: Series, span: Span
     for segment, rows in _walk(store, plan, name, series, {}):
         found = rows
         if rows is None and segment.last >= whole.start:
-            found = store.read_features(name, series.timeframe, who, _period_span(segment, parts, whole), plan.schema)
+            found = store.read_features(name, series.timeframe, who, _period_span(segment, parts, whole), plan.names)
         if found is not None:
             parts.append(found.filter(pl.col("ts").to_physical().is_between(whole.start, whole.end, closed="left")))
     return pl.concat([p.select(parts[0].columns) for p in parts])
