@@ -31,6 +31,7 @@ VARYING = (
     (r"\d+(\.\d+)? m?s\b", "SECONDS"),
     (r"[\d,]+ bars/s", "RATE"),
     (r"1e-\d+", "CHANCE"),
+    (r"\d+ segments", "SEGMENTS"),
 )
 
 
@@ -124,7 +125,7 @@ def normal(text: str) -> str:
 
 
 def rewritten(text: str, found: Sequence[Step], done: Sequence[Done]) -> str:
-    """The page with what was really printed."""
+    """The page with what was really printed, where that is not what it shows."""
     pairs = iter(zip(found, done, strict=True))
 
     def block(match: re.Match[str]) -> str:
@@ -136,11 +137,18 @@ def rewritten(text: str, found: Sequence[Step], done: Sequence[Done]) -> str:
 
 def _shown(step: Step, done: Done) -> str:
     head, *more = step.command
-    lines = [line.rstrip() for line in done.printed.splitlines()]
-    if step.shown and step.shown[-1] == "…":
-        lines = [*lines[: len(step.shown) - 1], "…"]
-    cut = [line if len(line) <= WIDTH else line[: WIDTH - 2].rstrip() + " …" for line in lines]
-    return "\n".join([f"$ {head}", *(f"> {line}" for line in more), *cut, ""])
+    lines = list(step.shown)
+    if not_printed(lines, done.printed) is not None or not any(lines):
+        lines = _cut(done.printed, len(lines) - 1 if lines and lines[-1] == "…" else None)
+    return "\n".join([f"$ {head}", *(f"> {line}" for line in more), *lines, ""])
+
+
+def _cut(printed: str, count: int | None) -> list[str]:
+    """Lines fit for the page; of them the first ``count``, and the mark of what was left out."""
+    lines = [line.rstrip() for line in printed.splitlines()]
+    if count is not None:
+        lines = [*lines[:count], "…"]
+    return [line if len(line) <= WIDTH else line[: WIDTH - 2].rstrip() + " …" for line in lines]
 
 
 def main() -> int:
