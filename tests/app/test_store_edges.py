@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from gapless.bars import SCHEMA
-from gapless.errors import LakeError, LakeFull, UsageError
+from gapless.errors import LakeDamaged, LakeError, LakeFull, UsageError
 from gapless.protocols import Answer
 from gapless.series import Instrument, Series
 from gapless.spans import DAY, HOUR, MINUTE, Span, Timeframe, parse_time
@@ -256,3 +256,36 @@ def test_threads_of_one_process_share_a_lake(lake: Lake) -> None:
         thread.join()
     assert wrong == []
     assert lake.bars(None, M1).height == 3 * 5 * 60
+
+
+def test_presence_costs_what_changed(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small write looks up no file of the index, a large one only its own: nothing follows the size of the lake."""
+    monkeypatch.setattr(module, "DIRECT_ROWS", 30)
+    lake.write(M1, pl.concat([bars(f"SIM:N{k}", start=T0 + k * 40 * DAY) for k in range(9)]), source="a")
+    asked: list[int] = []
+    real = lake.meta.file_runs
+    monkeypatch.setattr(lake.meta, "file_runs", lambda d, p: asked.append(len(p)) or real(d, p))
+    assert len(lake.present(M1)) == 9
+    lake.write(M1, bars("SIM:N3", start=T0), source="a")
+    lake.write(M1, bars("SIM:N4", start=T0 + 400 * DAY, count=40), source="a")
+    assert lake.present(M1)["SIM:N4"].bars(M1) == 45
+    assert sorted(asked) == [1, 9]
+
+
+def test_presence_recovers_from_a_file_that_could_not_be_read(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What changed before the failure is not forgotten when the file is back."""
+    lake.write(M1, bars(), source="a")
+    assert lake.present(M1)
+    other = Lake(lake.root, clock=lambda: NOW)
+    monkeypatch.setattr(module, "DIRECT_ROWS", 3)
+    other.write(M1, bars("SIM:BBB"), source="a")
+    monkeypatch.setattr(module, "DIRECT_ROWS", 30)
+    other.write(M1, bars("SIM:CCC"), source="a")
+    with other.meta.database.transaction() as db:
+        db.execute("DELETE FROM file")
+    (path,) = (lake.root / "bars" / "1m").glob("*.parquet")
+    path.rename(path.with_suffix(".away"))
+    with pytest.raises(LakeDamaged):
+        lake.present(M1)
+    path.with_suffix(".away").rename(path)
+    assert set(lake.present(M1)) == {"SIM:AAA", "SIM:BBB", "SIM:CCC"}

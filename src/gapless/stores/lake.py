@@ -35,7 +35,8 @@ from gapless.stores.delta import Change, DeltaLog, LiveFile
 from gapless.stores.fold import Folder
 from gapless.stores.lock import WriterLock
 from gapless.stores.meta import Meta
-from gapless.stores.tail import Tail, union
+from gapless.stores.presence import Presence
+from gapless.stores.tail import Tail
 
 REVISIONS: dict[str, pl.DataType] = {
     **{name: kind for name, kind in STORED.items() if name != "known_at"},
@@ -70,7 +71,7 @@ class Lake:
         self.lock = WriterLock(self.root / "writer.lock", patience)
         self.folder = Folder(self)
         self._logs: dict[str, DeltaLog] = {}
-        self._present: dict[Timeframe, tuple[object, dict[str, SpanSet]]] = {}
+        self._present: dict[Timeframe, Presence] = {}
 
     def close(self) -> None:
         """Close the two SQLite files."""
@@ -200,32 +201,10 @@ class Lake:
     # ------------------------------------------------------------ coverage
 
     def present(self, timeframe: Timeframe) -> dict[str, SpanSet]:
-        """The bars held per instrument, from content; cached until somebody writes."""
-        tail_version = self.tail.database.version()
-        log = self.log("bars", timeframe)
-        key = (tail_version, log.refresh())  # before the content: a commit in between must not be missed next time
-        held = self.tail.held(timeframe)
-        live = log.live()
-        cached = self._present.get(timeframe)
-        if cached and cached[0] == key:
-            return cached[1]
-        index = self._indexed(timeframe, live)
-        sets: dict[str, list[SpanSet]] = {name: [runs] for name, runs in held.items()}
-        for file in live:
-            sets.setdefault(file.instrument, []).append(index[file.path])
-        found = {name: union(runs) for name, runs in sets.items()}
-        self._present[timeframe] = (key, found)
-        return found
-
-    def _indexed(self, timeframe: Timeframe, live: Sequence[LiveFile]) -> dict[str, SpanSet]:
-        """Runs per live file; a file the index does not know is read again."""
-        directory = f"bars/{timeframe.name}"
-        index = self.meta.file_runs(directory)
-        for file in live:
-            if file.path not in index:
-                frame = parquet.read([self.root / directory / file.path], STORED, ["ts"])
-                index[file.path] = SpanSet.from_bars(frame["ts"].to_physical().to_numpy(), timeframe)
-        return index
+        """The bars held per instrument, from content; costs what changed since the last look."""
+        if timeframe not in self._present:
+            self._present[timeframe] = Presence(self, timeframe)
+        return self._present[timeframe].now()
 
     def facts(self, timeframe: Timeframe, instruments: Sequence[Instrument] | None = None) -> list[Facts]:
         """What coverage needs, of every stored or asked series (or of these instruments, known or not)."""

@@ -71,7 +71,7 @@ def _check_file(lake: Lake, log: DeltaLog, file: LiveFile, deep: bool) -> list[s
 
 def _check_bars(lake: Lake, log: DeltaLog, file: LiveFile, ts: object) -> list[str]:
     timeframe = Timeframe.parse(log.directory.name)
-    known = lake.meta.file_runs(f"bars/{timeframe.name}").get(file.path)
+    known = lake.meta.file_runs(f"bars/{timeframe.name}", [file.path]).get(file.path)
     runs = SpanSet.from_bars(ts, timeframe)  # type: ignore[arg-type]
     return ["holds other bars than the coverage index says"] if known is not None and known != runs else []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +65,10 @@ class Meta:
                 [(directory, f.path, f.instrument, f.rows, f.runs.tobytes()) for f in files],
             )
 
-    def file_runs(self, directory: str) -> dict[str, SpanSet]:
-        """Bars held per file path."""
-        rows = self.database.rows("SELECT path, runs FROM file WHERE directory=?", (directory,))
+    def file_runs(self, directory: str, paths: Sequence[str]) -> dict[str, SpanSet]:
+        """Bars held per file, of those of ``paths`` that the index knows."""
+        query = "SELECT path, runs FROM file WHERE directory=? AND path IN (SELECT value FROM json_each(?))"
+        rows = self.database.rows(query, (directory, json.dumps(list(paths))))
         return {path: SpanSet.frombytes(runs) for path, runs in rows}
 
     def forget_files(self, directory: str, paths: Iterable[str]) -> None:

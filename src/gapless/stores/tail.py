@@ -204,12 +204,17 @@ class Tail:
             raise LakeDamaged(f"chunk {number} of {self.database.path} differs from its checksum.", hint="restore it")
         return pl.read_ipc(io.BytesIO(body))
 
-    def held(self, timeframe: Timeframe) -> dict[str, SpanSet]:
-        """The bars held per instrument."""
-        query = """SELECT instrument, runs FROM held JOIN chunk ON chunk.id = held.chunk
-                   WHERE timeframe=? AND kind='bars'"""
+    def numbers(self, timeframe: Timeframe) -> set[int]:
+        """The chunks of bars."""
+        query = "SELECT id FROM chunk WHERE timeframe=? AND kind='bars'"
+        return {row[0] for row in self.database.rows(query, (timeframe.name,))}
+
+    def held(self, timeframe: Timeframe, *, after: int = 0) -> dict[str, SpanSet]:
+        """The bars held per instrument, in chunks numbered above ``after``."""
+        query = """SELECT instrument, runs FROM chunk CROSS JOIN held ON held.chunk = chunk.id
+                   WHERE chunk.id>? AND timeframe=? AND kind='bars'"""
         found: dict[str, list[SpanSet]] = {}
-        for name, runs in self.database.rows(query, (timeframe.name,)):
+        for name, runs in self.database.rows(query, (after, timeframe.name)):
             found.setdefault(name, []).append(SpanSet.frombytes(runs))
         return {name: union(sets) for name, sets in found.items()}
 
