@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import polars as pl
 
@@ -252,14 +252,29 @@ class FeatureStore(Protocol):
         """Built segments of a set, by period."""
         ...
 
-    def write_features(
-        self, name: str, series: Series, built: Sequence[tuple[Segment, pl.DataFrame]], *, columns: Sequence[str]
+    def stage_features(
+        self, name: str, series: Series, segment: Segment, frame: pl.DataFrame, columns: Mapping[str, pl.DataType]
+    ) -> Any:
+        """Write one segment's rows durably, to be seen only after ``commit_features``; may run in any thread."""
+        ...
+
+    def commit_features(
+        self,
+        name: str,
+        timeframe: Timeframe,
+        staged: Sequence[tuple[Series, Segment, Any]],
+        columns: Mapping[str, pl.DataType],
     ) -> None:
-        """Replace whole periods in one commit, then remember their segments."""
+        """Put staged segments in the place of what covered their time, in one commit, and remember them."""
         ...
 
     def read_features(
-        self, name: str, timeframe: Timeframe, instrument: str, span: Span | None, columns: Sequence[str]
+        self,
+        name: str,
+        timeframe: Timeframe,
+        instrument: str,
+        span: Span | None,
+        columns: Mapping[str, pl.DataType],
     ) -> pl.DataFrame:
         """Stored feature rows by ts."""
         ...

@@ -119,7 +119,9 @@ class FeatureMachine(RuleBasedStateMachine):
             if (which, name) in self.clean:
                 assert (report.rows[series], report.skipped[series]) == (0, segments)
             self.clean[which, name] = segments
-            stored = self.lake.read_features(report.name, self.timeframe, name, None, list(SETS[which]))
+            stored = self.lake.read_features(
+                report.name, self.timeframe, name, None, dict.fromkeys(SETS[which], pl.Float64())
+            )
             wanted = self.computed(which, name)
             assert equal_bits(stored.select(wanted.columns), wanted)
 

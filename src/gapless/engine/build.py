@@ -1,21 +1,23 @@
 """Building features into the lake, and reading them: the same bits either way.
 
 1. The expressions become one plan; its version names the feature set, so that a changed definition is another set.
-2. A series' bars are cut into segments, one for each period of its files (a month of minutes, a year of longer bars).
+2. A series' bars are cut into segments, one for each period of its files: coarse ones, and fine ones at its end.
 3. A segment is described by a digest of the bars it consumes (their times, and when each was learned, of this series
    and of every other series it joins) and a digest of the state it begins with.
 4. Segments are walked in order. One whose two digests are those it was built with is skipped: its rows and the state
-   after it stand. Any other is computed from the state before it, passes the schema's gate, and is kept.
-5. All rows of a series are committed together, then its segments are remembered. A crash between the two makes the next
-   build compute the same rows again.
+   after it stand. Any other is computed from the state before it, passes the schema's gate, and is staged.
+5. Staged segments of many series are committed together, then remembered. A crash before the commit loses only work;
+   one after it makes the next build compute the same rows again.
 
 So new bars cost the segment they fall in, a late or corrected bar costs the segments from there until the state is the
-same again bit for bit, and an unchanged series costs one look at its keys.
+same again bit for bit, and an unchanged series costs one look at its keys. Series are computed and encoded in parallel;
+memory holds one segment of each worker.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +36,8 @@ from gapless.protocols import FeatureStore, Segment
 from gapless.series import Instrument, Series
 from gapless.spans import EARLIEST, LATEST, Span, Timeframe
 
-_WORKERS = 2
+_WORKERS = max(2, os.cpu_count() or 2)
+_COMMIT_FILES = 256  # staged segments in one commit
 
 
 @dataclass
@@ -47,6 +50,14 @@ class BuildReport:
     clipped: dict[str, int] = field(default_factory=dict)
     errors: dict[Series, str] = field(default_factory=dict)
     seconds: float = 0.0
+
+    def add(self, built: _Built) -> None:
+        """One more series."""
+        self.rows[built.series], self.skipped[built.series] = built.rows, built.kept
+        for name, count in built.clipped.items():
+            self.clipped[name] = self.clipped.get(name, 0) + count
+        if built.error:
+            self.errors[built.series] = built.error
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -97,33 +108,55 @@ def build(
     if absent:
         raise LakeError(f"{absent[0]} has no {timeframe} bars.", hint="backfill or import them first")
     store.remember_set(name, timeframe, {n: (plan.expression(n), plan.version(n)) for n in plan.names})
-    report = BuildReport(name)
-    with ThreadPoolExecutor(_WORKERS) as pool:
+    report, staged = BuildReport(name), list[_Staged]()
+    pool = ThreadPoolExecutor(_WORKERS)
+    try:
         jobs = (Series(Instrument.parse(n), timeframe) for n in names)
-        for series, seconds in pool.map(lambda s: _build_one(store, plan, name, s, report), jobs):
-            observer(FeaturesBuilt(series, report.rows.get(series, 0), seconds))
+        for built in pool.map(lambda series: _build_one(store, plan, name, series), jobs):
+            report.add(built)
+            staged += built.staged
+            observer(FeaturesBuilt(built.series, built.rows, built.seconds))
+            if len(staged) >= _COMMIT_FILES:
+                store.commit_features(name, timeframe, staged, plan.schema)
+                staged = []
+        if staged:
+            store.commit_features(name, timeframe, staged, plan.schema)
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an error nothing more is begun
     report.seconds = time.perf_counter() - started
     return report
 
 
-def _build_one(
-    store: FeatureStore, plan: FeaturePlan, name: str, series: Series, report: BuildReport
-) -> tuple[Series, float]:
-    started = time.perf_counter()
-    built: list[tuple[Segment, pl.DataFrame]] = []
-    kept = 0
+_Staged = tuple[Series, Segment, Any]
+
+
+@dataclass
+class _Built:
+    """What one worker made of one series."""
+
+    series: Series
+    staged: list[_Staged] = field(default_factory=list)
+    rows: int = 0
+    kept: int = 0
+    clipped: dict[str, int] = field(default_factory=dict)
+    error: str = ""
+    seconds: float = 0.0
+
+
+def _build_one(store: FeatureStore, plan: FeaturePlan, name: str, series: Series) -> _Built:
+    """Stage every stale segment of one series; all of them or, where the schema is violated, none."""
+    started, built = time.perf_counter(), _Built(series)
     try:
-        for segment, rows in _walk(store, plan, name, series, report.clipped):
-            kept += rows is None
-            built += [(segment, rows)] if rows is not None else []
-        if built:
-            store.write_features(name, series, built, columns=plan.names)
+        for segment, frame in _walk(store, plan, name, series, built.clipped):
+            if frame is None:
+                built.kept += 1
+                continue
+            built.staged.append((series, segment, store.stage_features(name, series, segment, frame, plan.schema)))
+            built.rows += frame.height
     except SchemaViolation as error:
-        report.errors[series] = str(error)
-        built = []
-    report.rows[series] = sum(rows.height for _, rows in built)
-    report.skipped[series] = kept
-    return series, time.perf_counter() - started
+        built = _Built(series, error=str(error))
+    built.seconds = time.perf_counter() - started
+    return built
 
 
 def _walk(
@@ -209,7 +242,7 @@ def _read_one(store: FeatureStore, plan: FeaturePlan, series: Series, span: Span
     for segment, rows in _walk(store, plan, name, series, {}):
         found = rows
         if rows is None and segment.last >= whole.start:
-            found = store.read_features(name, series.timeframe, who, _period_span(segment, parts, whole), plan.names)
+            found = store.read_features(name, series.timeframe, who, _period_span(segment, parts, whole), plan.schema)
         if found is not None:
             parts.append(found.filter(pl.col("ts").to_physical().is_between(whole.start, whole.end, closed="left")))
     return pl.concat([p.select(parts[0].columns) for p in parts])

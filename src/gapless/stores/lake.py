@@ -38,6 +38,7 @@ from gapless.stores.meta import Meta
 from gapless.stores.presence import Presence
 from gapless.stores.tail import Tail
 
+Columns = Mapping[str, pl.DataType]
 REVISIONS: dict[str, pl.DataType] = {
     **{name: kind for name, kind in STORED.items() if name != "known_at"},
     "known_from": STORED["known_at"],
@@ -234,7 +235,10 @@ class Lake:
     def keys(self, timeframe: Timeframe, name: str) -> pl.DataFrame:
         """``ts`` and ``known_at`` of every bar of one instrument, and the ``period`` its features are kept under."""
         rows = self.rows(timeframe, [name], None, ["instrument", "ts", "known_at"])
-        return rows.select("ts", "known_at", periods.label(timeframe, ()).alias("period"))
+        coarse, fine = periods.feature_labels(timeframe)
+        found = rows.select("ts", "known_at").with_columns(coarse.alias("coarse"), fine.alias("fine"))
+        newest = pl.col("coarse") == pl.col("coarse").last()
+        return found.select("ts", "known_at", pl.when(newest).then("fine").otherwise("coarse").alias("period"))
 
     def segments(self, name: str, series: Series) -> dict[str, Segment]:
         """Built segments of a feature set, by period."""
@@ -245,33 +249,39 @@ class Lake:
         with self.writing("remember a feature set"):
             self.meta.store_feature_set(name, timeframe, features)
 
-    def feature_log(self, name: str, timeframe: Timeframe, columns: Sequence[str]) -> DeltaLog:
+    def feature_log(self, name: str, timeframe: Timeframe, columns: Columns) -> DeltaLog:
         """The log of a feature set."""
         key = f"features/{name}/{timeframe.name}"
         if key not in self._logs:
-            kinds = {"instrument": STORED["instrument"], "ts": STORED["ts"], **dict.fromkeys(columns, pl.Float64())}
+            kinds = {"instrument": STORED["instrument"], "ts": STORED["ts"], **columns}
             self._logs[key] = DeltaLog(self.root / key, kinds)
         return self._logs[key]
 
-    def write_features(
-        self, name: str, series: Series, built: Sequence[tuple[Segment, pl.DataFrame]], *, columns: Sequence[str]
+    def stage_features(
+        self, name: str, series: Series, segment: Segment, frame: pl.DataFrame, columns: Columns
+    ) -> parquet.DataFile:
+        """Write one segment's rows durably; nobody sees them before ``commit_features``. Raises LakeFull."""
+        log = self.feature_log(name, series.timeframe, columns)
+        with no_space(self.root):
+            rows = frame.select(*log.schema)
+            return parquet.stage(log.prepare(), rows, period=segment.period, timeframe=series.timeframe, feature=True)
+
+    def commit_features(
+        self,
+        name: str,
+        timeframe: Timeframe,
+        staged: Sequence[tuple[Series, Segment, parquet.DataFile]],
+        columns: Columns,
     ) -> None:
-        """Replace whole periods in one commit, then remember their segments."""
+        """Put staged segments in the place of whatever covered their time, in one commit, and remember them."""
         with self.writing("build features"):
-            log = self.feature_log(name, series.timeframe, columns)
-            directory = log.prepare()
-            adds = [
-                parquet.stage(
-                    directory, f.select(*log.schema), period=s.period, timeframe=series.timeframe, feature=True
-                )
-                for s, f in built
-            ]
-            replaced, who = {s.period for s, _ in built}, str(series.instrument)
-            log.commit(lambda live: Change(adds, [f for f in live if f.instrument == who and f.period in replaced]))
-            self.meta.store_segments(name, series, [s for s, _ in built])
+            log = self.feature_log(name, timeframe, columns)
+            adds = [file for _, _, file in staged]
+            log.commit(lambda live: Change(adds, _covered(live, adds)))
+            self.meta.store_segments(name, timeframe, [(series, s, f.first) for series, s, f in staged])
 
     def read_features(
-        self, name: str, timeframe: Timeframe, instrument: str, span: Span | None, columns: Sequence[str]
+        self, name: str, timeframe: Timeframe, instrument: str, span: Span | None, columns: Columns
     ) -> pl.DataFrame:
         """Stored feature rows by ts."""
         log = self.feature_log(name, timeframe, columns)
@@ -284,6 +294,14 @@ def _check_names(frame: pl.DataFrame) -> None:
     for name in frame["instrument"].unique().drop_nulls():
         if str(Instrument.parse(name)) != name:
             raise UsageError(f"'{name}' is not an instrument.", hint=f"write '{Instrument.parse(name)}'")
+
+
+def _covered(live: Sequence[LiveFile], adds: Sequence[parquet.DataFile]) -> list[LiveFile]:
+    """Live files whose time one of the added files takes over."""
+    new: dict[str, list[parquet.DataFile]] = {}
+    for file in adds:
+        new.setdefault(file.instrument, []).append(file)
+    return [f for f in live if any(f.first <= a.last and a.first <= f.last for a in new.get(f.instrument, ()))]
 
 
 def touches(file: LiveFile, span: Span | None) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from gapless.bars import STORED, is_sorted_unique
 from gapless.errors import LakeDamaged
 from gapless.spans import DAY, SpanSet, Timeframe
@@ -39,9 +41,10 @@ def logs(lake: Lake) -> Iterator[DeltaLog]:
             yield lake.log(kind, Timeframe.parse(directory.name))
     built = ((name, timeframe, feature) for name, timeframe, feature, _, _ in lake.meta.feature_sets())
     for (name, timeframe), found in groupby(built, key=lambda row: row[:2]):
-        log = lake.feature_log(name, Timeframe.parse(timeframe), [feature for _, _, feature in found])
-        if log.directory.is_dir():
-            yield log
+        kinds = {n: STORED[n] for n in ("instrument", "ts")} | {f: pl.Float64() for _, _, f in found}
+        directory = lake.root / "features" / name / timeframe
+        if directory.is_dir():
+            yield DeltaLog(directory, kinds)
 
 
 def _check_file(lake: Lake, log: DeltaLog, file: LiveFile, deep: bool) -> list[str]:

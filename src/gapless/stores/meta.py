@@ -218,12 +218,15 @@ class Meta:
         key = (name, series.timeframe.name, str(series.instrument))
         return {row[0]: Segment(*row) for row in self.database.rows(query, key)}
 
-    def store_segments(self, name: str, series: Series, segments: Iterable[Segment]) -> None:
-        """Remember segments whose rows are committed."""
-        key = (name, series.timeframe.name, str(series.instrument))
-        rows = [(*key, s.period, s.last, s.state, s.digest, s.before) for s in segments]
+    def store_segments(self, name: str, timeframe: Timeframe, segments: Iterable[tuple[Series, Segment, int]]) -> None:
+        """Remember segments whose rows are committed (each with its first bar), in place of those of the same time."""
         with self.database.transaction() as db:
-            db.executemany("INSERT OR REPLACE INTO checkpoint VALUES (?,?,?,?,?,?,?,?)", rows)
+            for series, segment, first in segments:
+                key = (name, timeframe.name, str(series.instrument))
+                where = "name=? AND timeframe=? AND instrument=? AND last>=? AND last<=?"
+                db.execute(f"DELETE FROM checkpoint WHERE {where}", (*key, first, segment.last))
+                values = (*key, segment.period, segment.last, segment.state, segment.digest, segment.before)
+                db.execute("INSERT OR REPLACE INTO checkpoint VALUES (?,?,?,?,?,?,?,?)", values)
 
     def store_certificate(self, version: str, document: Mapping[str, Any], now: int) -> None:
         with self.database.transaction() as db:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from gapless.spans import HOUR, MINUTE, Timeframe, to_datetime
+from gapless.spans import DAY, HOUR, MINUTE, Timeframe, to_datetime
 
 
 def label(timeframe: Timeframe, whole_years: Iterable[str]) -> pl.Expr:
@@ -24,6 +24,19 @@ def label(timeframe: Timeframe, whole_years: Iterable[str]) -> pl.Expr:
     years = list(whole_years)
     month = ts.dt.strftime("%Y-%m")
     return pl.when(year.is_in(years)).then(year).otherwise(month) if years else month
+
+
+def feature_labels(timeframe: Timeframe) -> tuple[pl.Expr, pl.Expr]:
+    """The coarse and the fine period a feature row may be kept under.
+
+    A series' last coarse period is kept in fine ones, so that new bars cost what is near them; those before it whole.
+    Minutes: months and days; up to 4h: years and months; longer: one file for everything.
+    """
+    ts = pl.col("ts")
+    if timeframe.micros >= DAY:
+        return pl.lit("all"), pl.lit("all")
+    coarse, fine = ("%Y-%m", "%Y-%m-%d") if timeframe.micros == MINUTE else ("%Y", "%Y-%m")
+    return ts.dt.strftime(coarse), ts.dt.strftime(fine)
 
 
 def sealed_year(period: str, now: int) -> str | None:
