@@ -38,7 +38,7 @@ class ReadOptions:
     tz: str | None = None
     label: Label | None = None
     columns: Mapping[str, str] | None = None
-    batch_rows: int = 2_000_000
+    batch_rows: int = 250_000
     time_format: str | None = None
 
     def __post_init__(self) -> None:
