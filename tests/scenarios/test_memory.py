@@ -9,6 +9,9 @@ import sys
 import polars as pl
 import pytest
 
+from gapless.sim import Market
+from gapless.spans import Span
+
 BOUND = 1.5
 MB = 1024  # ru_maxrss counts kilobytes
 PROBE = """
@@ -48,25 +51,26 @@ def test_memory_of_an_import_does_not_grow_with_the_number_of_series(shells, tru
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_length_of_history(shells, truth_of, market) -> None:
-    """One series of 60, 240 and 910 days: import, compact, build and verify need the same memory."""
+def test_memory_does_not_grow_with_the_length_of_history(shells) -> None:
+    """One series of 3 months, 1 year and 4 years: beyond a year, the largest file, every verb needs the same memory."""
     found = {}
-    features = ("features", "build", "--features", "r=rsi(close,14);s=sma(close,20)", "--timeframes", "1m")
-    for days, end in ((60, "2022-03-02"), (240, "2022-08-29"), (910, "2024-06-30")):
+    market = Market(5, 1, "2018-01-01", "2023-01-01", listed_late=0, delisted=0)
+    for days, end in ((90, "2018-04-01"), (365, "2019-01-01"), (1461, "2022-01-01")):
         shell = shells(f"days{days}")
-        truth_of("2022-01-01", end, market.symbols[:1]).drop("instrument").write_csv(shell.home / "BTCUSDT.csv")
+        market.truth("BTCUSDT", "1m", Span.parse("2018-01-01", end)).write_parquet(shell.home / "BTCUSDT.parquet")
+        text = "r=rsi(close,14);s=sma(close,20)"
         steps = {
-            "import": ("import", "BTCUSDT.csv", "--venue", "BINANCE", "--timeframe", "1m"),
-            "again": ("import", "BTCUSDT.csv", "--venue", "BINANCE", "--timeframe", "1m"),
+            "import": ("import", "BTCUSDT.parquet", "--venue", "BINANCE", "--timeframe", "1m"),
+            "again": ("import", "BTCUSDT.parquet", "--venue", "BINANCE", "--timeframe", "1m"),
             "compact": ("lake", "compact"),
-            "build": features,
+            "build": ("features", "build", "--features", text, "--timeframes", "1m"),
             "verify": ("lake", "verify"),
             "status": ("status",),
         }
         found[days] = {name: peak(shell, *words) for name, words in steps.items()}
     print(f"\npeak MB by days: {found}")
-    for step, most in found[910].items():
-        assert most < BOUND * found[60][step], step
+    for step, most in found[1461].items():
+        assert most < BOUND * found[365][step], step
 
 
 @pytest.mark.slow
