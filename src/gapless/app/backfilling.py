@@ -25,7 +25,7 @@ from gapless.events import RunStarted
 from gapless.observe.progress import Progress
 from gapless.protocols import Facts, Source, WriteReport
 from gapless.series import Instrument, Series
-from gapless.spans import DAY, Span, SpanSet, Timeframe, parse_time
+from gapless.spans import DAY, EARLIEST, Span, SpanSet, Timeframe, parse_time
 
 _VENUES = {"binance": "BINANCE", "binance-usdm": "BINANCEUSDM"}
 TAIL_LEFT = 5_000  # rows a series may leave in the tail at the end of a run
@@ -121,7 +121,7 @@ def _span(verb: str, now: int, days: float | None, start: str | None, end: str |
     if start is None:
         if verb != "repair":
             raise UsageError(f"{verb} of which span?", hint="give --days N, or --start and --end")
-        return None if end is None else Span.parse(0, end)
+        return None if end is None else Span.parse(EARLIEST, end)
     return Span.parse(start, min(parse_time(end), now) if end is not None else now)
 
 

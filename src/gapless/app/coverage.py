@@ -12,12 +12,13 @@ from gapless.app.markets import market
 from gapless.config import Config
 from gapless.coverage.classify import classify
 from gapless.coverage.gap import CLASSES, Gap
+from gapless.coverage.lane import extent
 from gapless.coverage.matrix import matrix
 from gapless.coverage.why import why as explain
 from gapless.errors import UnknownName
 from gapless.protocols import Facts
 from gapless.series import Instrument, Series
-from gapless.spans import SECOND, Span, SpanSet, Timeframe, iso
+from gapless.spans import EARLIEST, SECOND, Span, SpanSet, Timeframe, iso
 from gapless.stores.lake import Lake as Store
 
 SETTLE = 5 * SECOND  # after its close, before a missing bar counts as missing
@@ -31,14 +32,20 @@ def assess(
     facts: Sequence[Facts] | None = None,
     within: Span | None = None,
 ) -> list[Gap]:
-    """All gaps of one timeframe, venue by venue (outages need everybody's silence)."""
+    """All gaps of one timeframe, venue by venue (outages need everybody's silence).
+
+    A span with an open start (EARLIEST) starts for each series where it was first asked for.
+    """
     found = store.facts(timeframe) if facts is None else list(facts)
+    firsts = {f.series: e.start for f in found if (e := extent(f))} if within and within.start == EARLIEST else {}
+    if firsts and within:
+        within = Span(min(within.end, *firsts.values()), within.end)
     evidence = Traded(store, timeframe)
     gaps: list[Gap] = []
     for venue, group in by_venue(found):
         calendar = market(config, venue)
         gaps += classify(group, calendar, within=within, now=store.clock(), settle=SETTLE, traded=evidence)
-    return gaps
+    return [g for g in gaps if g.span.start >= firsts.get(g.series, g.span.start)]
 
 
 def by_venue(facts: Iterable[Facts]) -> Iterable[tuple[str, list[Facts]]]:

@@ -12,10 +12,10 @@ from gapless.app import coverage, fills
 from gapless.bars import EXTRAS, SCHEMA
 from gapless.config import Config
 from gapless.coverage.gap import Gap
-from gapless.errors import UsageError
+from gapless.errors import UnknownName, UsageError
 from gapless.protocols import WriteReport
 from gapless.series import Instrument, Series
-from gapless.spans import LATEST, Span, Timeframe, parse_time
+from gapless.spans import EARLIEST, LATEST, Span, Timeframe, parse_time
 from gapless.stores import refusals
 from gapless.stores.lake import Lake as Store
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 Time = Union[str, "datetime", int, None]
+_FILLS = ("none", "flat")
 _GAPS: dict[str, Any] = {
     "instrument": pl.String, "timeframe": pl.String, "start": pl.Datetime("us", "UTC"), "end": pl.Datetime("us", "UTC"),
     "bars": pl.Int64, "class": pl.String, "severity": pl.String, "confidence": pl.Float64,
@@ -60,7 +61,10 @@ class Lake:
         and counted, the same rows again change nothing, a changed value is kept as a revision.
         """
         name = str(Instrument.parse(instrument))
-        table = _polars(frame).with_columns(pl.lit(name).alias("instrument"))
+        table = _polars(frame)
+        if "instrument" in table.columns and (foreign := [n for n in table["instrument"].unique() if n != name]):
+            raise UsageError(f"the table holds rows of {foreign[0]}, not of {name} only.", hint="write each by itself")
+        table = table.with_columns(pl.lit(name).alias("instrument"))
         return self.store.write(Timeframe.parse(timeframe), table, source=source)
 
     def bars(
@@ -80,6 +84,8 @@ class Lake:
         between the first and the last, flat at the previous close with volume 0, marked in a column ``filled``.
         ``provenance`` adds ``source`` and ``known_at``.
         """
+        if fill not in _FILLS:
+            raise UnknownName("fill", fill, _FILLS)
         chosen, bar = _instruments(instruments), Timeframe.parse(timeframe)
         known = None if as_of is None else parse_time(as_of)
         frame = self.store.bars(chosen, bar, _span(start, end), as_of=known)
@@ -195,7 +201,7 @@ def _instruments(names: Sequence[str] | str | None) -> list[Instrument] | None:
 def _span(start: Time, end: Time) -> Span | None:
     if start is None and end is None:
         return None
-    return Span.parse(0 if start is None else start, LATEST if end is None else end)
+    return Span.parse(EARLIEST if start is None else start, LATEST if end is None else end)
 
 
 def _polars(frame: Any) -> pl.DataFrame:
