@@ -141,3 +141,18 @@ def test_a_build_killed_again_and_again_equals_one_batch(shells, months, killer,
                 rows = store.read_features(name, Series.parse(who, "1m").timeframe, who, None, list(features))
                 assert rows.equals(part, null_equal=True)
         assert shell.run(*words, code=0).json["sets"][0]["rows"] == 0
+
+
+@pytest.mark.slow
+def test_an_import_of_many_commits_killed_among_checkpoints_ends_with_the_truth(
+    shells, files, truth_of, killer, check, market
+) -> None:
+    """An import that makes a commit a file, so that the log is checkpointed and cut on the way, survives every kill."""
+    truth = truth_of("2023-01-05", "2023-09-28", market.symbols)
+    words = ("import", *files("in", truth, every="2w"), "--venue", "BINANCE", "--timeframe", "1m", "--json")
+    death, lakes, kills = killer(8, 4.0, *BACKFILL, "bars/1m/_delta_log/*"), 0, 15
+    while kills:
+        shell = shells(f"lake{lakes}")
+        kills, lakes = survive(shell, death, words, truth, check, kills), lakes + 1
+        finish(shell, words, truth, check)
+        assert any(shell.lake.glob("bars/1m/_delta_log/*.checkpoint.parquet"))
