@@ -7,7 +7,7 @@ import os
 import tomllib
 from datetime import date, time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -61,7 +61,7 @@ class CalendarSection(Section):
 class SourceSection(Section):
     """How to reach one source, and how hard to lean on it."""
 
-    kind: Literal["binance", "binance-usdm"] | None = Field(default=None, description="taken from the name if left out")
+    kind: str | None = Field(default=None, description="binance or binance-usdm; the section's name if left out")
     base_url: str | None = Field(default=None, description="another address, for example a simulated venue")
     weight: int | None = Field(default=None, ge=0, description="request weight per minute to stay under; 0 = unlimited")
     concurrency: int | None = Field(default=None, ge=1, le=64, description="requests under way at once")

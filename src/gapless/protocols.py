@@ -160,6 +160,7 @@ class Facts:
     delisted_at: int | None = None
     provisional: SpanSet = field(default_factory=SpanSet.of)  # learned so soon after the close that it may be corrected
     refused: SpanSet = field(default_factory=SpanSet.of)  # bars whose rows were quarantined
+    confirmed: SpanSet = field(default_factory=SpanSet.of)  # the part of ``answered`` that the venue itself said
 
 
 # ---------------------------------------------------------------- stores

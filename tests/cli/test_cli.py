@@ -9,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from gapless.sim import SimConfig, running
+from gapless.spans import Span, SpanSet, Timeframe, parse_time
 
 Call = Callable[..., Any]
 CSV = "ts,open,high,low,close,volume\n2025-05-01T00:00Z,1,2,0.5,1.5,10\n2025-05-01T00:01Z,1.5,2,1,1,11\n"
@@ -192,3 +194,22 @@ def test_doctor_says_which_source_cannot_be_reached(gapless: Call) -> None:
     said = gapless("doctor", "--json")
     assert said.code == 1
     assert [f["name"] for f in said.json if f["mark"] == "✗"] == ["source binance"]
+
+
+def test_a_line_lost_from_a_file_of_a_dense_venue_is_a_hole(gapless: Call, tmp_path: Path) -> None:
+    """Binance sends silent minutes too: one that a file lacks is repairable, until the venue says it has none."""
+    start = "2025-05-01"
+    halt = {"BTCUSDT": SpanSet.of((parse_time(f"{start}T03:00"), parse_time(f"{start}T03:20")))}
+    quiet = {"outages_per_month": 0, "halts": halt, "delisted": 0, "listed_late": 0}
+    with running(SimConfig(symbols=("BTCUSDT", "ETHUSDT"), **quiet)) as venue:  # type: ignore[arg-type]
+        truth = venue.market.truth("BTCUSDT", Timeframe.parse("1m"), Span.parse(start, "2025-05-02"))
+        lacking = truth.drop("instrument").with_row_index().filter(~pl.col("index").is_in([7, 600, 601]))
+        lacking.drop("index").write_parquet(tmp_path / "BTCUSDT.parquet")
+        said = gapless("import", tmp_path / "BTCUSDT.parquet", "--venue", "BINANCE", "--timeframe", "1m", "--json")
+        assert said.code == 1
+        assert sorted(g["bars"] for g in said.json["gaps"]) == [1, 2, 20]
+        assert {g["class"] for g in said.json["gaps"]} == {"vendor_hole"}
+        done = gapless("repair", "--base-url", venue.url, "--json")
+        assert (done.code, done.json["totals"]["written"]) == (0, 3)
+        left = gapless("gaps", "--json").json
+        assert [(g["class"], g["bars"]) for g in left] == [("halt", 20)]

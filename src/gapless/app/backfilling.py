@@ -15,7 +15,7 @@ from itertools import groupby
 
 from gapless.app.coverage import assess
 from gapless.app.lake import Lake
-from gapless.app.markets import patience, source, source_name
+from gapless.app.markets import VENDORS, patience, source, source_name
 from gapless.app.runs import Run, running
 from gapless.coverage.gap import Gap
 from gapless.engine.backfill import Options, fetch_listings, run_backfill
@@ -27,7 +27,6 @@ from gapless.protocols import Facts, Source, WriteReport
 from gapless.series import Instrument, Series
 from gapless.spans import DAY, EARLIEST, Span, SpanSet, Timeframe, parse_time
 
-_VENUES = {"binance": "BINANCE", "binance-usdm": "BINANCEUSDM"}
 TAIL_LEFT = 5_000  # rows a series may leave in the tail at the end of a run
 
 
@@ -102,12 +101,13 @@ def _instruments(
             raise UnknownName("universe", universe, lake.config.universes)
         return [Instrument.parse(s) for s in lake.config.universes[universe].symbols]
     if symbols:
-        venue = _VENUES.get(source) if source else None
+        venue = VENDORS[source].venue if source in VENDORS else None
         found = [Instrument.parse(s, venue=venue) for s in symbols.split(",") if s.strip()]
         return sorted(set(found))
     if verb == "repair":
         known = {f.series.instrument for t in bars for f in lake.store.facts(t)}
-        return sorted(i for i in known if i.venue in _VENUES.values() or i.venue in lake.config.venues)
+        served = {v.venue for v in VENDORS.values()}
+        return sorted(i for i in known if i.venue in served or i.venue in lake.config.venues)
     raise UsageError(f"{verb} of what?", hint="give --symbols BINANCE:BTCUSDT,… or --universe NAME")
 
 

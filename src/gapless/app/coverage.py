@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from gapless.app.markets import market
+from gapless.app.markets import dense, market
 from gapless.config import Config
 from gapless.coverage.classify import classify
 from gapless.coverage.gap import CLASSES, Gap
@@ -44,7 +44,9 @@ def assess(
     gaps: list[Gap] = []
     for venue, group in by_venue(found):
         calendar = market(config, venue)
-        gaps += classify(group, calendar, within=within, now=store.clock(), settle=SETTLE, traded=evidence)
+        gaps += classify(
+            group, calendar, within=within, now=store.clock(), settle=SETTLE, traded=evidence, dense=dense(venue)
+        )
     return [g for g in gaps if g.span.start >= firsts.get(g.series, g.span.start)]
 
 
@@ -119,7 +121,7 @@ def why(store: Store, config: Config, series: Series, ts: int) -> dict[str, Any]
     everyone = venue if mine in venue else [*venue, mine]
     lacks = classify(
         everyone, calendar, within=None if mine in venue else bar, now=store.clock(), settle=SETTLE,
-        traded=Traded(store, timeframe),
+        traded=Traded(store, timeframe), dense=dense(series.instrument.venue),
     )  # fmt: skip
     answer = explain(mine, lacks, calendar, at, now=store.clock(), settle=SETTLE)
     answer["history"] = [_history_line(line) for line in store.meta.history(series, bar)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union
 import polars as pl
 
 from gapless.app import coverage, fills
-from gapless.bars import EXTRAS, SCHEMA
+from gapless.bars import EXTRAS, SCHEMA, TS
 from gapless.config import Config
 from gapless.coverage.gap import Gap
 from gapless.errors import UnknownName, UsageError
@@ -136,8 +136,12 @@ class Lake:
     def coverage(self, timeframes: Sequence[str] | str | None = None) -> pl.DataFrame:
         """First, last, expected, present, coverage and freshness of every series, a row each."""
         rows = coverage.status(self.store, self.config, self._timeframes(timeframes))
-        flat = [{k: v for k, v in row.items() if k != "days"} for row in rows]
-        return pl.DataFrame(flat)
+        flat = [
+            {k: parse_time(v) if k in ("first", "last") and v else v for k, v in row.items() if k != "days"}
+            for row in rows
+        ]
+        frame = pl.DataFrame(flat, schema_overrides={"first": pl.Int64, "last": pl.Int64} if flat else None)
+        return frame.with_columns(pl.col("first", "last").cast(TS)) if flat else frame
 
     def status(self, timeframes: Sequence[str] | str | None = None) -> dict[str, Any]:
         """The completeness matrix and the last run, in the shape of ``gapless status --json``."""

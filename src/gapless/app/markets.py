@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gapless.calendars import MarketCalendar, Override, calendar, venue_calendar
@@ -15,7 +16,25 @@ from gapless.spans import SECOND, parse_duration
 if TYPE_CHECKING:
     from gapless.engine.fetch import Patience
 
-_SOURCES = {"BINANCE": "binance", "BINANCEUSDM": "binance-usdm"}
+
+@dataclass(frozen=True)
+class Vendor:
+    """A source gapless knows: the venue it serves, how it is made, and whether it sends silent bars too."""
+
+    venue: str
+    make: Callable[..., Source]
+    dense: bool
+
+
+VENDORS = {
+    "binance": Vendor("BINANCE", binance.spot, dense=True),
+    "binance-usdm": Vendor("BINANCEUSDM", binance.usdm, dense=True),
+}
+
+
+def dense(venue: str) -> bool:
+    """Does the venue send a bar for silent times too?"""
+    return any(v.dense for v in VENDORS.values() if v.venue == venue)
 
 
 def market(config: Config, venue: str) -> MarketCalendar:
@@ -38,7 +57,8 @@ def market(config: Config, venue: str) -> MarketCalendar:
 def source_name(config: Config, venue: str) -> str:
     """The source a venue is fetched from."""
     section = config.venues.get(venue)
-    name = (section.source if section else None) or _SOURCES.get(venue)
+    known = {v.venue: name for name, v in VENDORS.items()}
+    name = (section.source if section else None) or known.get(venue)
     if name is None:
         raise UsageError(
             f"gapless knows no source for venue {venue}.",
@@ -51,11 +71,10 @@ def source(config: Config, name: str, *, base_url: str | None = None) -> Source:
     """The source called ``name``, as configured; ``base_url`` overrides the configured address."""
     section = config.sources.get(name, SourceSection())
     kind = section.kind or name
-    makers: dict[str, Callable[..., Source]] = {"binance": binance.spot, "binance-usdm": binance.usdm}
-    if kind not in makers:
-        raise UnknownName("source", name, [*makers, *config.sources])
+    if kind not in VENDORS:
+        raise UnknownName("source", kind, VENDORS)
     options = {"base_url": base_url or section.base_url, "weight": section.weight, "concurrency": section.concurrency}
-    return makers[kind](**{k: v for k, v in options.items() if v is not None})
+    return VENDORS[kind].make(**{k: v for k, v in options.items() if v is not None})
 
 
 def patience(config: Config, name: str) -> Patience:

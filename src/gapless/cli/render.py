@@ -36,9 +36,8 @@ def console(*, stderr: bool = False) -> Console:
 
 def _table(title: str, columns: Iterable[str], right: Iterable[str] = ()) -> Table:
     numbers = set(right)
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=None, header_style="bold dim", pad_edge=False
-    )
+    console().print(title, style="bold", highlight=False)
+    table = Table(box=None, header_style="bold dim", pad_edge=False)
     for name in columns:
         table.add_column(
             name, justify="right" if name in numbers else "left", overflow="fold", no_wrap=name != "evidence"

@@ -51,19 +51,21 @@ def classify(
     now: int,
     settle: int,
     traded: Traded = nobody_knows,
+    dense: bool = False,
 ) -> list[Gap]:
     """The gaps of all series of one venue and timeframe, sorted by series and time.
 
     ``within`` None: each series over the hull of what was asked of it or is present; nothing is claimed of the time
     beyond. A bar is pending until ``settle`` µs after its close (``now`` in µs). ``traded(instrument, span)`` may name
-    a witness (a longer bar, another source) and the spans in which it saw trading.
+    a witness (a longer bar, another source) and the spans in which it saw trading. ``dense``: the venue sends a bar for
+    silent minutes too, so that one which only a file leaves out is a hole.
     """
     _same_venue(facts)
     grids: dict[Span, SpanSet] = {}
     opened = [open_lane(f, market, within, grids) for f in sorted(facts, key=lambda f: f.series)]
     lanes = [lane for lane in opened if lane]
     if any(lane.rest for lane in lanes):
-        _explain(lanes, market, now - settle, traded)
+        _explain(lanes, market, now - settle, traded, dense)
     return [gap for lane in lanes for gap in _gaps(lane, market)]
 
 
@@ -76,7 +78,7 @@ def _same_venue(facts: Sequence[Facts]) -> None:
             )
 
 
-def _explain(lanes: Sequence[Lane], market: Market, at: int, traded: Traded) -> None:
+def _explain(lanes: Sequence[Lane], market: Market, at: int, traded: Traded, dense: bool) -> None:
     for lane in lanes:
         _settle(lane, market, at)
     learn_listings([lane for lane in lanes if lane.live])
@@ -87,7 +89,7 @@ def _explain(lanes: Sequence[Lane], market: Market, at: int, traded: Traded) -> 
         lane.look()
     explain_sessions(lanes, market)
     give(lanes, find_outages(lanes))
-    explain_silence(lanes)
+    explain_silence(lanes, dense=dense)
 
 
 def _settle(lane: Lane, market: Market, at: int) -> None:

@@ -56,28 +56,30 @@ def _not_listed(lane: Lane, leading: Span) -> None:
     ))  # fmt: skip
 
 
-def explain_silence(lanes: Sequence[Lane]) -> None:
+def explain_silence(lanes: Sequence[Lane], *, dense: bool = False) -> None:
     """Explain all that is left: silence that an answer vouches for."""
     quiet = [lane for lane in lanes if lane.rest]
     if not quiet:
         return
     times, live, silent = levels(lanes)
     for lane in quiet:
-        _explain(lane, *_others(lane.rest, times, live, silent))
+        _explain(lane, *_others(lane.rest, times, live, silent), dense)
 
 
-def _explain(lane: Lane, others: Floats, together: Floats) -> None:
+def _explain(lane: Lane, others: Floats, together: Floats, dense: bool) -> None:
     starts, ends = lane.rest.starts, lane.rest.ends
     usual = habit(lane, lane.rest, starts, ends)
     chance = _tail(usual, bars_between(lane.rest, starts, ends, lane.timeframe), lane)
     odd = _odd(lane, usual, chance, ends - starts)
     gone = odd & (ends == _last_answer(lane)) & (ends - starts >= WEEK) & (others > 0)
     joint = odd & ~gone & (others >= 1.5) & (together >= _TOGETHER)
-    alone = odd & ~gone & ~joint
+    lost = dense & ~gone & ~joint & ~lane.facts.confirmed.mask(starts)
+    alone = odd & ~gone & ~joint & ~lost
     words = _Words(lane, usual, others, together)
     for chosen, cls, sure in (
         (gone, "after_delisting", 0.5),
         (joint, "venue_outage", 0.7),
+        (lost, "vendor_hole", 0.6),
         (alone & (others > 0), "halt", 0.8),
         (alone & (others <= 0), "halt", 0.4),
     ):
@@ -162,4 +164,5 @@ _CLOSING: dict[str, tuple[str, ...]] = {
     "after_delisting": ("it had no bar since, a week or more",),
     "venue_outage": (),
     "halt": (),
+    "vendor_hole": ("the venue sends a bar for silent times too, and only a file left this one out",),
 }

@@ -15,6 +15,13 @@ _EVERY = 2.0  # seconds between plain lines
 _SHOWN = 12  # series with a line of their own on a terminal
 
 
+def _todo(event: RunStarted) -> str:
+    if event.bars:
+        return f"{event.tasks} tasks, {event.bars:,} bars to ask for"
+    kind = {"import": "file", "build": "series"}.get(event.verb, "task")
+    return f"{event.tasks} {kind}{'s' * (event.tasks != 1 and kind != 'series')}"
+
+
 class Progress(Protocol):
     """An observer with a beginning and an end."""
 
@@ -59,7 +66,7 @@ class Plain:
         match event:
             case RunStarted():
                 self.total, self.tasks = event.bars, event.tasks
-                self._say(f"{event.verb}: {event.tasks} tasks, {event.bars:,} bars to ask for")
+                self._say(f"{event.verb}: " + _todo(event))
             case Fetched():
                 self.bars += event.rows
                 if time.monotonic() - self.last >= _EVERY:
@@ -75,7 +82,7 @@ class Plain:
                 if event.error:
                     self._say(f"{event.series} failed: {event.error}")
             case RunEnded():
-                self._say(f"{event.outcome}: {self._state()}")
+                self._say(f"{event.outcome}: {self._state()}" if self.bars else event.outcome)
             case _:
                 pass
 

@@ -210,6 +210,7 @@ class Lake:
     def facts(self, timeframe: Timeframe, instruments: Sequence[Instrument] | None = None) -> list[Facts]:
         """What coverage needs, of every stored or asked series (or of these instruments, known or not)."""
         present, answered = self.present(timeframe), self.meta.answered(timeframe)
+        confirmed = self.meta.confirmed(timeframe)
         failures, provisional = self.meta.failures(timeframe), self.meta.provisional(timeframe, self.clock())
         refused, listings = self.meta.refused_times(timeframe), self.meta.listings()
         everything = present.keys() | answered.keys() | failures.keys()
@@ -220,6 +221,7 @@ class Lake:
                 series=Series(Instrument.parse(name), timeframe),
                 present=present.get(name, nothing),
                 answered=answered.get(name, nothing),
+                confirmed=confirmed.get(name, nothing),
                 failed=tuple(failures.get(name, ())),
                 listed_at=listings.get(name, (None, None, ""))[0],
                 delisted_at=listings.get(name, (None, None, ""))[1],

@@ -24,6 +24,8 @@ CREATE TABLE IF NOT EXISTS ledger(
 CREATE INDEX IF NOT EXISTS ledger_series ON ledger(timeframe, instrument, asked_start);
 CREATE TABLE IF NOT EXISTS answered(
   timeframe TEXT, instrument TEXT, start INTEGER, end INTEGER, PRIMARY KEY(timeframe, instrument, start)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS confirmed(
+  timeframe TEXT, instrument TEXT, start INTEGER, end INTEGER, PRIMARY KEY(timeframe, instrument, start)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS failure(
   timeframe TEXT, instrument TEXT, start INTEGER, end INTEGER, source TEXT, attempts INTEGER, error TEXT, run TEXT,
   known_at INTEGER, PRIMARY KEY(timeframe, instrument, start, end, source)) WITHOUT ROWID;
@@ -90,6 +92,11 @@ class Meta:
     def answered(self, timeframe: Timeframe) -> dict[str, SpanSet]:
         """Spans for which some source spoke the whole truth, per instrument."""
         query = "SELECT instrument, start, end FROM answered WHERE timeframe=? ORDER BY instrument, start"
+        return _spans_by_name(self.database.rows(query, (timeframe.name,)))
+
+    def confirmed(self, timeframe: Timeframe) -> dict[str, SpanSet]:
+        """The part of it that came from the venue itself, not from a file."""
+        query = "SELECT instrument, start, end FROM confirmed WHERE timeframe=? ORDER BY instrument, start"
         return _spans_by_name(self.database.rows(query, (timeframe.name,)))
 
     def provisional(self, timeframe: Timeframe, now: int) -> dict[str, SpanSet]:
@@ -258,16 +265,24 @@ def _merge_answered(db: sqlite3.Connection, a: Answer) -> None:
     assert a.answered is not None
     start, end = a.answered.start, a.answered.end
     key = (a.series.timeframe.name, str(a.series.instrument))
-    where = "timeframe=? AND instrument=? AND start<=? AND end>=?"
-    touching = db.execute(f"SELECT start, end FROM answered WHERE {where}", (*key, end, start)).fetchall()
-    db.execute(f"DELETE FROM answered WHERE {where}", (*key, end, start))
-    low, high = min([start, *(t[0] for t in touching)]), max([end, *(t[1] for t in touching)])
-    db.execute("INSERT INTO answered VALUES (?,?,?,?)", (*key, low, high))
+    _join(db, "answered", key, start, end)
     _cut(db, "failure", key, start, end)
     _cut(db, "provisional", key, start, end)
-    if a.known_at < end + PROVISIONAL_WINDOW and not a.source.startswith("file"):
+    if a.source.startswith("file"):
+        return
+    _join(db, "confirmed", key, start, end)
+    if a.known_at < end + PROVISIONAL_WINDOW:
         soon = max(start, a.series.timeframe.floor(a.known_at - PROVISIONAL_WINDOW))  # the bar that closed after that
         db.execute("INSERT OR REPLACE INTO provisional VALUES (?,?,?,?,?)", (*key, soon, end, end + PROVISIONAL_WINDOW))
+
+
+def _join(db: sqlite3.Connection, table: str, key: tuple[str, str], start: int, end: int) -> None:
+    """Add [start, end) to the spans of ``table``; spans that touch become one."""
+    where = "timeframe=? AND instrument=? AND start<=? AND end>=?"
+    touching = db.execute(f"SELECT start, end FROM {table} WHERE {where}", (*key, end, start)).fetchall()
+    db.execute(f"DELETE FROM {table} WHERE {where}", (*key, end, start))
+    low, high = min([start, *(t[0] for t in touching)]), max([end, *(t[1] for t in touching)])
+    db.execute(f"INSERT INTO {table} VALUES (?,?,?,?)", (*key, low, high))
 
 
 def _cut(db: sqlite3.Connection, table: str, key: tuple[str, str], start: int, end: int) -> None:
