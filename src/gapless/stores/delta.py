@@ -17,8 +17,8 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -73,7 +73,7 @@ class DeltaLog:
         """Look at the newest version; -1 when there is no table yet."""
         from deltalake import DeltaTable
 
-        with self._lock:
+        with self._lock, _damage_told(self.directory):
             if self._table is None:
                 if not (self.directory / "_delta_log").is_dir() or not DeltaTable.is_deltatable(str(self.directory)):
                     return -1
@@ -190,6 +190,22 @@ class DeltaLog:
                 path.unlink()
                 gone.append(path.name)
         return gone
+
+
+@contextmanager
+def _damage_told(directory: Path) -> Iterator[None]:
+    """Tell a log that cannot be read in words. Some damage makes the library panic, which is no Exception."""
+    from deltalake.exceptions import DeltaError
+
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, DeltaError) or type(error).__name__ == "PanicException":
+            said = str(error).splitlines()[0]
+            raise LakeDamaged(
+                f"the log of {directory} cannot be read: {said}.", hint="restore it from a copy"
+            ) from None
+        raise
 
 
 @lru_cache(maxsize=32)

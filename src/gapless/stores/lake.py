@@ -334,7 +334,7 @@ def one_per_version(revisions: pl.DataFrame) -> pl.DataFrame:
 
 @contextmanager
 def no_space(root: Path) -> Iterator[None]:
-    """Tell a full disk, or a database somebody else holds, in one clear sentence, whoever noticed it."""
+    """Tell a full disk, a database somebody else holds, or no permission in one clear sentence, whoever noticed."""
     import sqlite3
 
     try:
@@ -345,8 +345,11 @@ def no_space(root: Path) -> Iterator[None]:
                 f"another program holds a database of the lake at {root}.", hint="close it, then run this again"
             ) from error
         full = getattr(error, "errno", None) in (28, 122) or "disk is full" in str(error) or "disk I/O" in str(error)
-        if not full and not (isinstance(error, OSError) and "No space left" in str(error)):
-            raise
+        if not full and "No space left" not in str(error):
+            raise LakeError(
+                f"the lake at {root} cannot be used: {getattr(error, 'strerror', None) or error}.",
+                hint="is it a directory, and may you write there?",
+            ) from error
         free = os.statvfs(root).f_bavail * os.statvfs(root).f_frsize if root.exists() else 0
         raise LakeFull(
             f"no space left for the lake at {root} ({free / 1e6:.1f} MB free).",

@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,13 +75,14 @@ class Database:
     def __init__(self, path: Path, tables: str) -> None:
         self.path = path
         self._lock = threading.RLock()
-        self._connection = connect(path)
-        self._connection.executescript(tables)
+        with _telling(path):
+            self._connection = connect(path)
+            self._connection.executescript(tables)
 
     @contextmanager
     def transaction(self) -> Any:
         """All or nothing, durable at the end."""
-        with self._lock:
+        with self._lock, _telling(self.path):
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
@@ -92,7 +93,7 @@ class Database:
                 raise
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with self._lock:
+        with self._lock, _telling(self.path):
             return self._connection.execute(query, parameters).fetchall()
 
     def version(self) -> tuple[int, int]:
@@ -108,6 +109,19 @@ class Database:
     def close(self) -> None:
         with self._lock:
             self._connection.close()
+
+
+@contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    """Tell a damaged file in words; what SQLite says of locks, space and permissions is told by the lake."""
+    try:
+        yield
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        raise LakeDamaged(
+            f"{path} is damaged: {error}.", hint="restore it from a copy; the Parquet files beside it are not touched"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
