@@ -34,7 +34,9 @@ SETS = (
     {"trades": "sma(trades, 2)"},
 )
 NOW = parse_time("2026-06-01")
-EDGES = tuple(map(parse_time, ("1969-12-31T23:58", "2023-11-30T23:57", "2023-12-31T23:57", "2026-05-30T12:00")))
+EDGES = tuple(
+    map(parse_time, ("1969-12-31T23:58", "2023-11-30T23:57", "2023-12-31T23:57", "2026-05-28T23:56", "2026-05-30"))
+)
 SLOTS = st.tuples(st.integers(0, len(EDGES) - 1), st.integers(0, 7))
 
 

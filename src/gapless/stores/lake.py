@@ -243,8 +243,14 @@ class Lake:
         return found.select("ts", "known_at", pl.when(newest).then("fine").otherwise("coarse").alias("period"))
 
     def segments(self, name: str, series: Series) -> dict[str, Segment]:
-        """Built segments of a feature set, by period."""
-        return self.meta.segments(name, series)
+        """Built segments of a feature set, by period; what has no file any more, for whatever reason, is not built."""
+        found, who = self.meta.segments(name, series), str(series.instrument)
+        if not found:
+            return found
+        columns = dict.fromkeys(self.meta.feature_set(name, series.timeframe), pl.Float64())
+        live = self.feature_log(name, series.timeframe, columns).live()
+        kept = {file.period for file in live if file.instrument == who}
+        return {period: segment for period, segment in found.items() if period in kept}
 
     def remember_set(self, name: str, timeframe: Timeframe, features: Mapping[str, tuple[str, str]]) -> None:
         """Note which (expression, version) each column of a set is."""

@@ -204,8 +204,8 @@ class Meta:
     # ------------------------------------------------------------ features
 
     def feature_set(self, name: str, timeframe: Timeframe) -> dict[str, tuple[str, str]]:
-        """(expression, version) per feature of a set; empty when it was never built."""
-        query = "SELECT feature, expression, version FROM feature_set WHERE name=? AND timeframe=?"
+        """(expression, version) per feature of a set, in its order; empty when it was never built."""
+        query = "SELECT feature, expression, version FROM feature_set WHERE name=? AND timeframe=? ORDER BY rowid"
         return {f: (e, v) for f, e, v in self.database.rows(query, (name, timeframe.name))}
 
     def feature_sets(self) -> list[tuple[str, str, str, str, str]]:
