@@ -41,6 +41,9 @@ def main(arguments: list[str] | None = None) -> None:
     except GaplessError as error:
         code = _fail(words, type(error).__name__, error.message, error.hint, error.exit_code)
     except KeyboardInterrupt:
+        exec(
+            ""
+        )  # CPython ends a process by SIGINT when an exec'd text, such as a dataclass's, was interrupted: forget it
         code = _fail(
             words, "Interrupted", "interrupted.", "run the same command again: it goes on where it stopped", 130
         )
