@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 import gapless as gl
+from gapless.errors import LakeFull
 
 KEY = ["instrument", "ts"]
 FEATURES = {"rsi14": "rsi(close, 14)", "sma20": "sma(close, 20)", "ema50": "ema(close, 50)"}
@@ -69,8 +70,12 @@ def readable(shell, disk, check, truth: pl.DataFrame) -> None:
     if not (shell.lake / "meta.sqlite").exists():
         return
     disk.resize(disk.used())  # not one free block
-    with shell.store() as store:
-        check(store, truth)
+    try:
+        with shell.store() as store:
+            check(store, truth)
+    except LakeFull:  # only where not even the lake itself could be made
+        assert not list(shell.lake.glob("bars/*")) + list(shell.lake.glob("audit/*"))
+        return
     assert shell.run("lake", "verify", "--json", code=0).json == {"problems": []}
     assert shell.run("status", "--json").code == 0
     assert shell.run("gaps", "--json").code in (0, 1)
