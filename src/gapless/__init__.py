@@ -16,6 +16,7 @@ from gapless.errors import (
     InputError,
     Interrupted,
     LakeError,
+    LeakError,
     SchemaViolation,
     SourceError,
     UnknownName,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "ConfigError", "ExpressionError", "GaplessError", "InputError", "Interrupted", "Lake", "LakeError",
+    "ConfigError", "ExpressionError", "GaplessError", "InputError", "Interrupted", "Lake", "LakeError", "LeakError",
     "SchemaViolation", "SourceError", "Stream", "UnknownName", "UsageError", "__version__", "compute", "open", "prove",
 ]  # fmt: skip
 _HOMES = {"Lake": "app", "open": "app", "Stream": "features", "compute": "features", "prove": "features"}

@@ -4,7 +4,8 @@
     ├── UsageError                    the call or the configuration is wrong: exit code 2
     │   ├── ConfigError               gapless.toml
     │   ├── UnknownName               a name that does not exist, with the nearest that does
-    │   └── ExpressionError           a feature expression, with the column that is wrong
+    │   ├── ExpressionError           a feature expression, with the column that is wrong
+    │   └── LeakError                 a data set that would see its own future
     ├── InputError                    a file or frame that cannot be read as bars
     ├── SourceError                   a source did not give what was asked
     │   ├── Throttled                 slow down: too many requests, or banned until a time
@@ -68,6 +69,10 @@ class UnknownName(UsageError):  # noqa: N818 - reads as what it says
 
 class ExpressionError(UsageError):
     """A feature expression cannot be read or makes no sense."""
+
+
+class LeakError(UsageError):
+    """A data set that would see its own future."""
 
 
 class InputError(GaplessError):

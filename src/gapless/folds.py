@@ -78,6 +78,8 @@ def _aggregate(bars: pl.DataFrame) -> pl.DataFrame:
         pl.col("close").last(),
         *(pl.when(pl.col(n).is_not_null().any()).then(pl.col(n).sum()).alias(n) for n in sums),
         *(pl.col(n).drop_nulls().last() for n in _LAST if n in bars.columns),
+        *(pl.col(n).max() for n in ("known_at",) if n in bars.columns),  # a bar is known when all of it is
+        *(pl.col(n).last() for n in ("source",) if n in bars.columns),
     )
     names = [n for n in bars.columns if n in folded.columns or n == "ts"]
     return folded.with_columns(pl.col("_open").cast(TS).alias("ts")).select(names)

@@ -247,6 +247,10 @@ class FeatureStore(Protocol):
         """``ts`` and ``known_at`` of every bar of one instrument, and its ``period``."""
         ...
 
+    def label(self, keys: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
+        """Sorted keys, each with the period its features would be kept under."""
+        ...
+
     def present(self, timeframe: Timeframe) -> dict[str, SpanSet]: ...
 
     def segments(self, name: str, series: Series) -> dict[str, Segment]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gapless.app.lake import Lake
+from gapless.app.reading import by_timeframe, view
 from gapless.app.runs import Run
-from gapless.engine.build import build
+from gapless.engine.build import build, differing
 from gapless.errors import UnknownName, UsageError
 from gapless.events import RunStarted
-from gapless.series import Instrument
+from gapless.series import Instrument, Series
 from gapless.spans import Timeframe
 
 
@@ -42,10 +44,48 @@ def build_features(
     bars = [Timeframe.parse(t) for t in timeframes or lake.timeframes()]
     reports = []
     for timeframe in bars:
-        known = lake.instruments(timeframe.name)
-        names = list(symbols) if symbols else known
-        run.observe(RunStarted(run.id, "build", len(names), 0))
-        report = build(lake.store, features, [Instrument.parse(n) for n in names], timeframe, observer=run.observe)
-        run.audit.errors += [{"series": str(s), "span": "", "error": e} for s, e in report.errors.items()]
-        reports.append(report.to_dict())
+        for own, group in by_timeframe(features, timeframe).items():
+            if group:
+                reports.append(_build(lake, run, group, symbols, own))
     return reports
+
+
+def _build(
+    lake: Lake, run: Run, features: Mapping[str, str], symbols: Sequence[str] | None, timeframe: Timeframe
+) -> dict[str, Any]:
+    """One set, on bars that are stored or folded from shorter ones."""
+    store = view(lake.store, lake.config)
+    names = list(symbols) if symbols else sorted(store.present(timeframe))
+    run.observe(RunStarted(run.id, "build", len(names), 0))
+    report = build(store, features, [Instrument.parse(n) for n in names], timeframe, observer=run.observe)
+    run.audit.errors += [{"series": str(s), "span": "", "error": e} for s, e in report.errors.items()]
+    return report.to_dict()
+
+
+def verify_features(lake: Lake, sample: int, seed: int, symbols: Sequence[str] | None) -> list[dict[str, Any]]:
+    """One line for each sampled series of each built set: values looked at, and values whose bits differ."""
+    sets: dict[tuple[str, str], dict[str, str]] = {}
+    for name, timeframe, feature, expression, _ in lake.store.meta.feature_sets():
+        sets.setdefault((name, timeframe), {})[feature] = expression
+    lines = []
+    for (name, timeframe), features in sets.items():
+        bars = Timeframe.parse(timeframe)
+        store = view(lake.store, lake.config)
+        built = [n for n in sorted(store.present(bars)) if lake.store.segments(name, Series.parse(n, bars))]
+        wanted = [n for n in built if not symbols or n in symbols]
+        picked = wanted if not sample else random.Random(seed).sample(wanted, min(sample, len(wanted)))
+        for instrument in sorted(picked):
+            looked, wrong = differing(store, features, Series.parse(instrument, bars))
+            lines.append(
+                {"set": name, "instrument": instrument, "timeframe": timeframe, "values": looked, "differing": wrong}
+            )
+    return lines
+
+
+def keep_certificates(lake: Lake | None, found: Sequence[Mapping[str, Any]]) -> None:
+    """Store certificates beside the versions they are of, where there is a lake."""
+    if lake is None:
+        return
+    with lake.store.writing("keep certificates"):
+        for certificate in found:
+            lake.store.meta.store_certificate(certificate["version"], certificate, lake.store.clock())

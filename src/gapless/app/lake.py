@@ -161,10 +161,14 @@ class Lake:
         self, features: Mapping[str, str], instruments: Sequence[str] | str | None, timeframe: str
     ) -> dict[str, Any]:
         """Materialise features of instruments, incrementally; returns rows written per series and the set's name."""
+        from gapless.app import reading
         from gapless.engine.build import build
 
-        chosen = _instruments(instruments)
-        return build(self.store, features, chosen, Timeframe.parse(timeframe)).to_dict()
+        bars, chosen = Timeframe.parse(timeframe), _instruments(instruments)
+        groups = reading.by_timeframe(features, bars)
+        store = reading.view(self.store, self.config)
+        reports = [build(store, group, chosen, own).to_dict() for own, group in groups.items() if group]
+        return reports[0] | {"longer": reports[1:]} if len(reports) > 1 else reports[0]
 
     def features(
         self,
@@ -174,11 +178,58 @@ class Lake:
         *,
         start: Time = None,
         end: Time = None,
+        as_of: Time = None,
+        layout: Literal["wide", "long"] = "wide",
     ) -> pl.DataFrame:
-        """Feature rows by (instrument, ts): stored ones where they are built, otherwise computed now: the same bits."""
-        from gapless.engine.build import read
+        """Feature rows by (instrument, ts): stored where they are built, otherwise computed now: the same bits.
 
-        return read(self.store, features, _instruments(instruments), Timeframe.parse(timeframe), _span(start, end))
+        ``instrument``, ``ts``, ``available_at`` (when the row's bar was final, and so its values could be known), and a
+        column a feature; ``layout="long"``: one row a value. A feature followed by ``@ 1h`` is computed on those longer
+        bars (folded from shorter ones where they are not stored) and joined without looking ahead. ``as_of``: from the
+        bars as they were known at that time.
+        """
+        from gapless.app import reading
+
+        return reading.features(
+            self.store, self.config, features, _instruments(instruments), Timeframe.parse(timeframe),
+            _span(start, end), as_of=None if as_of is None else parse_time(as_of), layout=layout,
+        )  # fmt: skip
+
+    def dataset(
+        self,
+        features: Mapping[str, str],
+        label: str,
+        horizon: int,
+        embargo: int = 0,
+        *,
+        instruments: Sequence[str] | str | None = None,
+        timeframe: str = "1m",
+        start: Time = None,
+        end: Time = None,
+        as_of: Time = None,
+        split: Time = None,
+        join: pl.DataFrame | None = None,
+        join_columns: Sequence[str] = (),
+    ) -> pl.DataFrame:
+        """A training set that never looks ahead: features, the ``label`` expression ``horizon`` bars later, and times.
+
+        ``available_at``: when the features could be known; ``label_at``: when the label could. With ``split`` a
+        column ``part`` says train or test: training rows whose label is known only after the split are left out, and so
+        are ``embargo`` bars after it. ``join``: another table with ``available_at``, joined as of that time. Raises
+        LeakError where a row would see its own future.
+        """
+        from gapless.app import dataset, reading
+
+        at = None if split is None else parse_time(split)
+        shape = dataset.Shape(Timeframe.parse(timeframe), horizon, embargo, at)
+        dataset.check_names(features)
+        rows = reading.features(
+            self.store, self.config, {**features, "_label": label}, _instruments(instruments), shape.timeframe,
+            _span(start, end), as_of=None if as_of is None else parse_time(as_of),
+        )  # fmt: skip
+        labels = rows.select("instrument", "ts", "available_at", "_label")
+        table = dataset.assemble(rows.drop("_label"), labels, "_label", shape)
+        return table if join is None else dataset.join_known(table, join, join_columns or _others(join))
 
     # ------------------------------------------------------------
 
@@ -206,6 +257,11 @@ def _span(start: Time, end: Time) -> Span | None:
     if start is None and end is None:
         return None
     return Span.parse(EARLIEST if start is None else start, LATEST if end is None else end)
+
+
+def _others(frame: pl.DataFrame) -> list[str]:
+    """The columns of a joined table that are values."""
+    return [n for n in frame.columns if n not in ("instrument", "ts", "available_at")]
 
 
 def _polars(frame: Any) -> pl.DataFrame:

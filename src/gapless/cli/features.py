@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -14,7 +14,8 @@ def register(app: App) -> None:
     group = App(name="features", help="The catalogue, one definition, and building features into the lake.")
     group.command(list_, name="list")
     group.command(explain)
-    group.command(build)
+    for verb in (build, verify, export):
+        group.command(verb)
     app.command(group)
     app.command(prove)
 
@@ -81,6 +82,72 @@ def build(
     return run.exit_code
 
 
+def verify(*, sample: int = 20, seed: int = 0, symbols: str | None = None, common: Common = COMMON) -> int:
+    """Compute a sample of the built series again and compare every bit; exit 1 if any differs.
+
+    Parameters
+    ----------
+    sample
+        How many series of each set; 0 for all.
+    seed
+        Another seed is another sample.
+    symbols
+        VENUE:SYMBOL,…
+    """
+    from gapless.app.building import verify_features
+    from gapless.cli import render
+
+    lines = verify_features(common.open(create=False), sample, seed, split(symbols))
+    show(lines) if common.json else render.verified(lines)
+    return 1 if any(line["differing"] for line in lines) else 0
+
+
+def export(
+    *,
+    output: Annotated[str, Parameter(name=["--output", "-o"], allow_leading_hyphen=True)],
+    timeframe: str = "1m",
+    features: str | None = None,
+    symbols: str | None = None,
+    start: str | None = None,
+    end: str | None = None,
+    as_of: str | None = None,
+    layout: Literal["wide", "long"] = "wide",
+    common: Common = COMMON,
+) -> int:
+    """Write feature rows to a .parquet, .csv or .feather file (- is CSV on stdout).
+
+    Parameters
+    ----------
+    output
+        Where to write.
+    timeframe
+        1m 5m 15m 30m 1h 4h 1d 1w
+    features
+        name=expression;name=expression, or names of [features] in gapless.toml; all of them if left out.
+    symbols
+        VENUE:SYMBOL,…; all of the lake if left out.
+    start
+        From here …
+    end
+        … to here (exclusive).
+    as_of
+        From the bars as they were known at this time.
+    layout
+        wide: a column a feature; long: a row a value.
+    """
+    from gapless.app.building import chosen
+    from gapless.cli import write
+
+    lake = common.open(create=False)
+    wanted = chosen(lake.config.features, features)
+    rows = lake.features(split(symbols), timeframe, wanted, start=start, end=end, as_of=as_of, layout=layout)
+    write.table(rows, output)
+    if output != "-":
+        done = {"written": output, "rows": rows.height}
+        show(done) if common.json else print(f"wrote {rows.height:,} rows to {output}")
+    return 0
+
+
 def prove(expressions: Annotated[list[str], Parameter(consume_multiple=True)], *, common: Common = COMMON) -> int:
     """Prove that batch, step, chunked, resumed, late and corrected computation agree to the bit; exit 1 if not.
 
@@ -89,9 +156,11 @@ def prove(expressions: Annotated[list[str], Parameter(consume_multiple=True)], *
     expressions
         For example "rsi(close, 14)".
     """
+    from gapless.app.building import keep_certificates
     from gapless.cli import render
     from gapless.features import prove as certify
 
     found = [certify(e).as_dict() for e in expressions]
+    keep_certificates(common.existing(), found)
     show(found[0] if len(found) == 1 else found) if common.json else render.certificates(found)
     return 0 if all(c["passed"] for c in found) else 1

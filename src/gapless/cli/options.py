@@ -33,6 +33,15 @@ class Common:
     config: Path | None = None
     json: Annotated[bool, Parameter(negative="")] = False
 
+    def existing(self) -> Lake | None:
+        """The lake these options name, if it is there."""
+        from gapless.errors import LakeError
+
+        try:
+            return self.open(create=False)
+        except LakeError:
+            return None
+
     def open(self, *, create: bool = True) -> Lake:
         """The lake these options name."""
         import os

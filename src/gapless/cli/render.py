@@ -340,3 +340,15 @@ def instruments(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         table.add_row(row["instrument"], row["status"], row["listed_at"] or "", row["delisted_at"] or "", row["how"])
     out.print(table)
+
+
+def verified(lines: Sequence[Mapping[str, Any]]) -> None:
+    """Whether stored features are what their bars give."""
+    out = console()
+    wrong = sum(line["differing"] for line in lines)
+    values = sum(line["values"] for line in lines)
+    for line in lines:
+        if line["differing"]:
+            out.print(f"✗ {line['instrument']} {line['timeframe']}: {line['differing']:,} bits differ", style="red")
+    mark, style = ("✗", "bold red") if wrong else ("✓", "bold green")
+    out.print(f"{mark} {values:,} values of {len(lines)} series computed again, {wrong:,} differ", style=style)

@@ -160,12 +160,14 @@ def _build_one(store: FeatureStore, plan: FeaturePlan, name: str, series: Series
 
 
 def _walk(
-    store: FeatureStore, plan: FeaturePlan, name: str, series: Series, clipped: dict[str, int]
+    store: FeatureStore, plan: FeaturePlan, name: str, series: Series, clipped: dict[str, int], until: int = LATEST
 ) -> Iterator[tuple[Segment, pl.DataFrame | None]]:
-    """Step 4: every segment in order; with its rows where it had to be computed, None where it stands."""
+    """Step 4: segments that begin before ``until`` in order; with rows where computed, None where they stand."""
     known = store.segments(name, series)
     state: bytes | None = None
     for stretch in _stretches(store, plan, series):
+        if stretch.span.start >= until:
+            return
         before, old = _short(state), known.get(stretch.period)
         if old is not None and (old.digest, old.before) == (stretch.digest, before):
             yield old, None
@@ -239,7 +241,7 @@ def _read_one(store: FeatureStore, plan: FeaturePlan, series: Series, span: Span
     if not store.segments(name, series) and plan.memory is not None and span is not None:
         return _window(store, plan, series, span)
     parts = [pl.DataFrame(schema={"instrument": pl.String(), "ts": pl.Datetime("us", "UTC"), **plan.schema})]
-    for segment, rows in _walk(store, plan, name, series, {}):
+    for segment, rows in _walk(store, plan, name, series, {}, whole.end):
         found = rows
         if rows is None and segment.last >= whole.start:
             found = store.read_features(name, series.timeframe, who, _period_span(segment, parts, whole), plan.schema)
@@ -261,3 +263,29 @@ def _window(store: FeatureStore, plan: FeaturePlan, series: Series, span: Span) 
     start = int(keys[at]) if at < len(keys) else span.start
     rows, _ = _compute(store, plan, series, Span(min(start, span.start), span.end), None, {})
     return rows.filter(pl.col("ts").to_physical() >= span.start)
+
+
+def differing(store: FeatureStore, features: Mapping[str, str], series: Series) -> tuple[int, int]:
+    """(values looked at, values whose bits differ) between the stored rows of a series and a fresh computation.
+
+    Only segments that still stand are stored truth; a stale one is the next build's work and not looked at.
+    """
+    plan = understand(features)
+    name, state, looked, wrong = set_name(plan), None, 0, 0
+    known = store.segments(name, series)
+    for stretch in _stretches(store, plan, series):
+        rows, after = _compute(store, plan, series, stretch.span, state, {})
+        old = known.get(stretch.period)
+        if old is not None and (old.digest, old.before) == (stretch.digest, _short(state)):
+            stored = store.read_features(name, series.timeframe, str(series.instrument), stretch.span, plan.schema)
+            looked += rows.height * len(plan.names)
+            wrong += _bits_apart(rows, stored, plan.names) + (old.state != after)
+        state = after
+    return looked, wrong
+
+
+def _bits_apart(fresh: pl.DataFrame, stored: pl.DataFrame, names: Sequence[str]) -> int:
+    """Values that are not the same to the bit (any two NaN are); all of them when the rows do not match."""
+    if not fresh["ts"].equals(stored["ts"]):
+        return max(fresh.height, stored.height) * len(names)
+    return sum(int(fresh[n].ne_missing(stored[n]).sum()) for n in names)

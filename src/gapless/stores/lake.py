@@ -236,9 +236,12 @@ class Lake:
 
     def keys(self, timeframe: Timeframe, name: str) -> pl.DataFrame:
         """``ts`` and ``known_at`` of every bar of one instrument, and the ``period`` its features are kept under."""
-        rows = self.rows(timeframe, [name], None, ["instrument", "ts", "known_at"])
+        return self.label(self.rows(timeframe, [name], None, ["instrument", "ts", "known_at"]), timeframe)
+
+    def label(self, keys: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
+        """``ts`` and ``known_at``, sorted, with the ``period`` of each."""
         coarse, fine = periods.feature_labels(timeframe)
-        found = rows.select("ts", "known_at").with_columns(coarse.alias("coarse"), fine.alias("fine"))
+        found = keys.select("ts", "known_at").with_columns(coarse.alias("coarse"), fine.alias("fine"))
         newest = pl.col("coarse") == pl.col("coarse").last()
         return found.select("ts", "known_at", pl.when(newest).then("fine").otherwise("coarse").alias("period"))
 

@@ -1,0 +1,109 @@
+"""Feature rows for people: several timeframes in one table, point in time, and when each value could be known.
+
+A feature may be followed by ``@ 1h``: it is computed on the longer bars and joined to the shorter ones without looking
+ahead: each row has the value of the last longer bar that was final when the row's own bar was.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from gapless.app.markets import market
+from gapless.bars import TS
+from gapless.config import Config
+from gapless.engine import build
+from gapless.engine.views import AsKnown, BarStore, Folded
+from gapless.errors import UsageError
+from gapless.series import Instrument
+from gapless.spans import DAY, WEEK, Micros, Span, Timeframe
+from gapless.stores.lake import Lake as Store
+
+_SUFFIX = re.compile(r"^(?P<body>.*\S)\s*@\s*(?P<timeframe>\d+[mhdw])\s*$", re.DOTALL)
+Layout = Literal["wide", "long"]
+
+
+def by_timeframe(features: Mapping[str, str], timeframe: Timeframe) -> dict[Timeframe, dict[str, str]]:
+    """Features by the timeframe they are computed on; UsageError for one shorter than the rows asked for."""
+    found: dict[Timeframe, dict[str, str]] = {timeframe: {}}
+    for name, text in features.items():
+        suffix = _SUFFIX.match(text)
+        bars = Timeframe.parse(suffix["timeframe"]) if suffix else timeframe
+        if bars < timeframe:
+            raise UsageError(
+                f"feature '{name}' is of {bars} bars, shorter than the {timeframe} rows asked for.",
+                hint=f"ask for {bars} rows, or leave '@ {bars}' out",
+            )
+        found.setdefault(bars, {})[name] = suffix["body"] if suffix else text
+    return found
+
+
+def view(store: Store, config: Config, *, as_of: int | None = None) -> Folded:
+    """The bars of a lake, longer ones folded where they are not stored, as known at a time if one is given."""
+    bars: BarStore = store if as_of is None else AsKnown(store, as_of)  # type: ignore[assignment]
+    return Folded(bars, store.timeframes(), lambda venue: market(config, venue))
+
+
+def features(
+    store: Store,
+    config: Config,
+    wanted: Mapping[str, str],
+    instruments: Sequence[Instrument] | None,
+    timeframe: Timeframe,
+    span: Span | None,
+    *,
+    as_of: int | None = None,
+    layout: Layout = "wide",
+) -> pl.DataFrame:
+    """instrument, ts, available_at, and a column a feature; long: instrument, ts, available_at, feature, value."""
+    bars = view(store, config, as_of=as_of)
+    groups = by_timeframe(wanted, timeframe)
+    own = groups.pop(timeframe)
+    rows = _own(bars, own, instruments, timeframe, span)
+    rows = with_availability(rows, timeframe, config)
+    for longer, group in sorted(groups.items()):
+        reach = None if span is None else Span(span.start - 2 * longer.micros - WEEK, span.end)
+        theirs = build.read(bars, group, instruments, longer, reach)
+        rows = _join(rows, with_availability(theirs, longer, config), list(group))
+    rows = rows.select("instrument", "ts", "available_at", *wanted)
+    if layout == "wide":
+        return rows
+    return rows.unpivot(index=["instrument", "ts", "available_at"], variable_name="feature", value_name="value")
+
+
+def _own(
+    bars: Folded,
+    own: Mapping[str, str],
+    instruments: Sequence[Instrument] | None,
+    timeframe: Timeframe,
+    span: Span | None,
+) -> pl.DataFrame:
+    if own:
+        return build.read(bars, own, instruments, timeframe, span)
+    names = None if instruments is None else [str(i) for i in instruments]
+    return bars.rows(timeframe, names, span).select("instrument", "ts")
+
+
+def with_availability(rows: pl.DataFrame, timeframe: Timeframe, config: Config) -> pl.DataFrame:
+    """Add ``available_at``: when the bar of each row is final, and so its values could first be known."""
+    if timeframe.micros < DAY or not rows.height:
+        return rows.with_columns((pl.col("ts") + pl.duration(microseconds=timeframe.micros)).alias("available_at"))
+    parts = []
+    for part in rows.partition_by("instrument", maintain_order=True):
+        calendar = market(config, Instrument.parse(str(part["instrument"][0])).venue)
+        ts = part["ts"].to_physical().to_numpy()
+        final: Micros = np.array([calendar.final_at(timeframe, int(t)) for t in ts], dtype=np.int64)
+        parts.append(part.with_columns(pl.Series("available_at", final).cast(TS)))
+    return pl.concat(parts)
+
+
+def _join(rows: pl.DataFrame, longer: pl.DataFrame, names: list[str]) -> pl.DataFrame:
+    """The last longer bar that was final by the time each row was: never one that closes later."""
+    theirs = longer.select("instrument", "available_at", *names).sort("available_at")
+    ordered = rows.with_row_index("_row").sort("available_at")
+    joined = ordered.join_asof(theirs, on="available_at", by="instrument", strategy="backward", check_sortedness=False)
+    return joined.sort("_row").drop("_row").with_columns(pl.col(n).fill_null(float("nan")) for n in names)

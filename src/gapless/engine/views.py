@@ -1,0 +1,134 @@
+"""Other ways to look at the bars of a store, for building and reading features: as known at a time, or folded.
+
+A view answers what ``FeatureStore`` asks of bars; what it keeps of features (and whether any) is said at each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import polars as pl
+
+from gapless.bars import STORED
+from gapless.folds import Market, fold
+from gapless.protocols import Facts, FeatureStore, Segment
+from gapless.series import Instrument, Series
+from gapless.spans import DAY, LATEST, Span, SpanSet, Timeframe
+
+
+class BarStore(FeatureStore, Protocol):
+    """What the views need beyond ``FeatureStore``."""
+
+    def bars(
+        self, instruments: Sequence[Instrument] | None, timeframe: Timeframe, span: Span | None, *, as_of: int | None
+    ) -> pl.DataFrame: ...
+
+    def facts(self, timeframe: Timeframe, instruments: Sequence[Instrument] | None = None) -> list[Facts]: ...
+
+
+class _View:
+    """A store seen differently; features go to it and come from it unless a subclass says otherwise."""
+
+    def __init__(self, store: BarStore) -> None:
+        self.store = store
+
+    def present(self, timeframe: Timeframe) -> dict[str, SpanSet]:
+        return self.store.present(timeframe)
+
+    def keys(self, timeframe: Timeframe, name: str) -> pl.DataFrame:
+        return self.store.label(self.rows(timeframe, [name], None).select("ts", "known_at"), timeframe)
+
+    def label(self, keys: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
+        return self.store.label(keys, timeframe)
+
+    def rows(self, timeframe: Timeframe, names: Sequence[str] | None, span: Span | None) -> pl.DataFrame:
+        raise AssertionError("a view says how")
+
+    def segments(self, name: str, series: Series) -> dict[str, Segment]:
+        return self.store.segments(name, series)
+
+    def stage_features(
+        self, name: str, series: Series, segment: Segment, frame: pl.DataFrame, columns: Mapping[str, pl.DataType]
+    ) -> Any:
+        return self.store.stage_features(name, series, segment, frame, columns)
+
+    def commit_features(
+        self,
+        name: str,
+        timeframe: Timeframe,
+        staged: Sequence[tuple[Series, Segment, Any]],
+        columns: Mapping[str, pl.DataType],
+    ) -> None:
+        self.store.commit_features(name, timeframe, staged, columns)
+
+    def read_features(
+        self, name: str, timeframe: Timeframe, instrument: str, span: Span | None, columns: Mapping[str, pl.DataType]
+    ) -> pl.DataFrame:
+        return self.store.read_features(name, timeframe, instrument, span, columns)
+
+    def remember_set(self, name: str, timeframe: Timeframe, features: Mapping[str, tuple[str, str]]) -> None:
+        self.store.remember_set(name, timeframe, features)
+
+
+class AsKnown(_View):
+    """The bars as they were known at a time. Nothing is stored for it: everything is computed."""
+
+    def __init__(self, store: BarStore, as_of: int) -> None:
+        super().__init__(store)
+        self.as_of = as_of
+
+    def rows(self, timeframe: Timeframe, names: Sequence[str] | None, span: Span | None) -> pl.DataFrame:
+        chosen = None if names is None else [Instrument.parse(n) for n in names]
+        return self.store.bars(chosen, timeframe, span, as_of=self.as_of).select(*STORED)
+
+    def segments(self, name: str, series: Series) -> dict[str, Segment]:
+        return {}
+
+
+class Folded(_View):
+    """Longer bars that the store does not hold, folded from the longest shorter ones it does."""
+
+    def __init__(self, store: BarStore, stored: Sequence[Timeframe], market: Callable[[str], Market]) -> None:
+        super().__init__(store)
+        self.stored, self.market = sorted(stored), market
+        self._settled: dict[Timeframe, dict[str, SpanSet]] = {}
+
+    def base(self, timeframe: Timeframe, name: str) -> Timeframe | None:
+        """What the bars of an instrument are folded from; None where they are stored, or cannot be made."""
+        if name in self.store.present(timeframe):
+            return None
+        shorter = [t for t in self.stored if t < timeframe and timeframe.micros % t.micros == 0]
+        return next((t for t in reversed(shorter) if name in self.store.present(t)), None)
+
+    def present(self, timeframe: Timeframe) -> dict[str, SpanSet]:
+        """Stored bars; and of instruments that can be folded, that they can."""
+        found = dict(self.store.present(timeframe))
+        for shorter in self.stored:
+            if shorter < timeframe and timeframe.micros % shorter.micros == 0:
+                for name, spans in self.store.present(shorter).items():
+                    found.setdefault(name, spans)
+        return found
+
+    def rows(self, timeframe: Timeframe, names: Sequence[str] | None, span: Span | None) -> pl.DataFrame:
+        chosen = sorted(self.present(timeframe)) if names is None else names
+        parts = [self._rows(timeframe, name, span) for name in chosen]
+        return pl.concat(parts) if parts else self.store.rows(timeframe, [], span)
+
+    def _rows(self, timeframe: Timeframe, name: str, span: Span | None) -> pl.DataFrame:
+        base = self.base(timeframe, name)
+        if base is None:
+            return self.store.rows(timeframe, [name], span)
+        around = None if span is None else Span(span.start - DAY, min(span.end + timeframe.micros + DAY, LATEST))
+        market = self.market(Instrument.parse(name).venue)
+        shorter = self.store.rows(base, [name], around)
+        folded = fold(shorter, base, timeframe, market, settled=self._known(base, name))
+        if span is not None:
+            folded = folded.filter(pl.col("ts").to_physical().is_between(span.start, span.end, closed="left"))
+        return folded.select(*STORED)
+
+    def _known(self, base: Timeframe, name: str) -> SpanSet:
+        """Where the shorter bars are there, or known not to exist."""
+        if base not in self._settled:
+            self._settled[base] = {str(f.series.instrument): f.present | f.answered for f in self.store.facts(base)}
+        return self._settled[base].get(name, SpanSet.of())
