@@ -73,9 +73,10 @@ def conform(frame: pl.DataFrame) -> pl.DataFrame:
         raise InputError("ts has no time zone.", hint="say which: dt.replace_time_zone('UTC') or --tz")
     wanted = SCHEMA | TRACES
     try:
-        return frame.select(pl.col(name).cast(kind) for name, kind in wanted.items() if name in frame.columns)
+        typed = frame.select(pl.col(name).cast(kind) for name, kind in wanted.items() if name in frame.columns)
     except pl.exceptions.PolarsError as error:
         raise InputError(f"a column cannot be read as numbers: {error}.", hint="check the column mapping") from None
+    return typed.with_columns(pl.col(n).fill_nan(None) for n in EXTRAS if n in typed.columns)  # NaN would sort highest
 
 
 def check_bars(frame: pl.DataFrame, timeframe: Timeframe, *, now: int, complete_by: str = "trades") -> Checked:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from gapless.errors import UsageError
 from gapless.spans import Timeframe
 
-_VENUE = re.compile(r"^[A-Z][A-Z0-9_]{0,19}$")
-_SYMBOL = re.compile(r"^[\w^][\w.=^-]{0,39}$")
+_VENUE = re.compile(r"^[A-Z][A-Z0-9_]{0,19}\Z")
+_SYMBOL = re.compile(r"^[\w^][\w.=^-]{0,39}\Z")
 
 
 @dataclass(frozen=True, order=True, slots=True)

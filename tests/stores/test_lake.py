@@ -185,6 +185,16 @@ def test_of_snapshots_of_a_forming_bar_the_most_complete_stands(lake: Lake) -> N
     assert lake.bars(None, M1)["volume"].to_list() == [9.0]
 
 
+def test_a_snapshot_with_unknown_trades_does_not_win(lake: Lake) -> None:
+    """NaN is unknown, not the greatest number."""
+    one = bars(count=1)
+    snapshots = pl.concat(
+        [one.with_columns(volume=pl.lit(v), trades=pl.lit(t)) for v, t in ((9.0, 9.0), (5.0, np.nan))]
+    )
+    lake.write(M1, snapshots, source="a")
+    assert lake.bars(None, M1)["volume"].to_list() == [9.0]
+
+
 def test_a_source_that_knows_fewer_columns_contradicts_nothing(lake: Lake) -> None:
     """An optional column that is absent leaves the stored value alone."""
     lake.write(M1, bars(count=3).with_columns(trades=pl.lit(4.0)), source="a")
