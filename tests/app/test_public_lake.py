@@ -125,7 +125,7 @@ def test_empty_questions_have_empty_answers(lake: Lake) -> None:
         lake.features(BTC, "1m", {"a": "ema(close, 3)"}, start=T0, end=T0),
         lake.features(BTC, "1m", {"a": "close * 2"}, start=T0 + DAY),
     ):
-        assert (found.height, found.columns) == (0, ["instrument", "ts", "a"])
+        assert (found.height, found.columns) == (0, ["instrument", "ts", "available_at", "a"])
     assert lake.gaps().height == 0
     with pytest.raises(UsageError, match="before the start"):
         lake.bars(BTC, "1m", start=T0, end=T0 - 1)

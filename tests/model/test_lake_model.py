@@ -26,7 +26,7 @@ from gapless.stores.lake import Lake
 from gapless.stores.maintain import compact, vacuum, verify
 
 NAMES = ("XNAS:BRK-B", "INDEX:^GSPC", "FX:EURUSD=X", "SIM:ÄÖ_1")
-NOW = parse_time("2026-06-01")
+NOW = parse_time("2026-07-20")  # after every slot, of weekly bars too
 # Bars are drawn near the places where files change: months, years, the epoch, before it, and the newest bar.
 ANCHORS = tuple(map(parse_time, ("1950-01-02", "1970-01-01", "2023-12-25", "2024-01-01", "2024-03-04", "2026-05-25")))
 VALID, BAD = ("ok",), ("nan", "high", "negative", "volume", "off_grid", "future", "nameless", "year_40000")
