@@ -215,8 +215,14 @@ def _compute(
     values, after = run(plan, columns, state)
     for feature, count in try_gate(plan, values, ts, name).items():
         clipped[feature] = clipped.get(feature, 0) + count
-    rows = bars.select("instrument", "ts").with_columns(pl.Series(n, v) for n, v in values.items())
+    rows = bars.select("instrument", "ts").with_columns(_typed(n, v, plan.schema[n]) for n, v in values.items())
     return rows, after
+
+
+def _typed(name: str, values: Any, kind: pl.DataType) -> pl.Series:
+    """A column as its schema has it: small whole numbers have no NaN, so missing is null there."""
+    column = pl.Series(name, values)
+    return column if kind.is_float() and kind == column.dtype else column.fill_nan(None).cast(kind)
 
 
 def read(
