@@ -13,7 +13,7 @@ KEY = ["instrument", "ts"]
 CONTENT = ("short", "empty", "duplicate", "disorder", "micros")
 TRANSPORT = ("429", "5xx", "timeout", "reset", "truncate")
 ALONE = [
-    "ban:1x", "skew:2m", "skew:-2m", *(f"{n}:0.3" for n in CONTENT), *(f"{n}:3x" for n in TRANSPORT),
+    "ban:1x", "skew:2m", "skew:-2m", *(f"{n}:0.3" for n in CONTENT), *(f"{n}:1x" for n in TRANSPORT),
     *(pytest.param(f"{n}:0.3", marks=pytest.mark.slow) for n in TRANSPORT),
 ]  # fmt: skip
 TOGETHER = (
@@ -53,9 +53,9 @@ def test_each_fault_alone_ends_in_the_right_bars_or_in_a_listed_gap(shell, venue
 @pytest.mark.parametrize("seed", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 12))])
 def test_all_faults_together_end_in_the_right_bars(shell, venue, check, seed: int) -> None:
     """With every fault at once the end is the truth all the same."""
-    with venue(symbols=6, start="2024-05-31", end="2024-06-03", faults=TOGETHER, seed=seed, **QUICK) as v:
+    with venue(symbols=3 + 3 * (seed > 1), start="2024-05-31", faults=TOGETHER, seed=seed, **QUICK) as v:
         honest_end(shell, v, check)
-        assert sum(v.sim.injected.values()) > 10
+        assert sum(v.sim.injected.values()) > 5
 
 
 def test_a_source_that_never_answers_leaves_listed_gaps(shell, venue) -> None:

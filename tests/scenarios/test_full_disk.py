@@ -77,7 +77,6 @@ def readable(shell, disk, check, truth: pl.DataFrame) -> None:
         assert not list(shell.lake.glob("bars/*")) + list(shell.lake.glob("audit/*"))
         return
     assert shell.run("lake", "verify", "--json", code=0).json == {"problems": []}
-    assert shell.run("status", "--json").code == 0
     assert shell.run("gaps", "--json").code in (0, 1)
 
 
@@ -148,7 +147,7 @@ def test_compact_and_build_on_a_full_disk_complete_after_room_was_made(
         for words in (("lake", "compact", "--json"), BUILD):
             shell.run(*words, code=0)
         assert shell.rows().sort(KEY).equals(truth)
-        assert gl.open(shell.lake).features(None, "1m", FEATURES).equals(batch, null_equal=True)
+        assert gl.open(shell.lake).features(None, "1m", FEATURES).select(batch.columns).equals(batch, null_equal=True)
         shutil.rmtree(shell.lake)
 
 
