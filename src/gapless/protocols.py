@@ -199,6 +199,26 @@ class WriteReport:
     def total(self) -> Counts:
         return sum(self.series.values(), self.nameless)
 
+    @property
+    def written(self) -> int:
+        return self.total.written
+
+    @property
+    def unchanged(self) -> int:
+        return self.total.unchanged
+
+    @property
+    def corrected(self) -> int:
+        return self.total.corrected
+
+    @property
+    def duplicate(self) -> int:
+        return self.total.duplicate
+
+    @property
+    def quarantined(self) -> int:
+        return self.total.quarantined
+
 
 class Store(Protocol):
     """Where bars, the ledger and features are kept. Every call leaves the store whole, whatever happens inside it."""

@@ -58,6 +58,7 @@ def import_files(
 def _import_one(store: Store, run: Run, path: Path, options: ReadOptions, notes: list[str]) -> _Held:
     """Steps 1 and 2 for one file; the bars it holds per instrument."""
     held: _Held = {}
+    run.audit.tally["bytes"] += path.stat().st_size
     for reading in read(path, options):
         notes += [f"{path.name}: {note}" for note in reading.notes if f"{path.name}: {note}" not in notes]
         report = store.write(options.timeframe, reading.frame, source=f"file:{path.name}", run=run.id)
