@@ -250,8 +250,7 @@ class Lake:
         found, who = self.meta.segments(name, series), str(series.instrument)
         if not found:
             return found
-        columns = dict.fromkeys(self.meta.feature_set(name, series.timeframe), pl.Float64())
-        live = self.feature_log(name, series.timeframe, columns).live()
+        live = self.feature_log(name, series.timeframe, {}).live()  # only files are looked at, whatever they hold
         kept = {file.period for file in live if file.instrument == who}
         return {period: segment for period, segment in found.items() if period in kept}
 
@@ -261,11 +260,11 @@ class Lake:
             self.meta.store_feature_set(name, timeframe, features)
 
     def feature_log(self, name: str, timeframe: Timeframe, columns: Columns) -> DeltaLog:
-        """The log of a feature set."""
-        key = f"features/{name}/{timeframe.name}"
+        """The log of a feature set with these columns."""
+        kinds = {"instrument": STORED["instrument"], "ts": STORED["ts"], **columns}
+        key = f"features/{name}/{timeframe.name}/{','.join(f'{n}:{k}' for n, k in columns.items())}"
         if key not in self._logs:
-            kinds = {"instrument": STORED["instrument"], "ts": STORED["ts"], **columns}
-            self._logs[key] = DeltaLog(self.root / key, kinds)
+            self._logs[key] = DeltaLog(self.root / "features" / name / timeframe.name, kinds)
         return self._logs[key]
 
     def stage_features(
