@@ -17,8 +17,11 @@ from gapless.protocols import Answer
 from gapless.series import Instrument, Series
 from gapless.spans import DAY, MINUTE, Span, SpanSet, Timeframe, parse_time
 from gapless.stores import refusals
+from gapless.stores.compare import compare
+from gapless.stores.delta import Change
 from gapless.stores.lake import DIRECT_ROWS, Lake
 from gapless.stores.maintain import compact, vacuum, verify
+from gapless.stores.parquet import stage
 
 M1 = Timeframe.parse("1m")
 T0 = parse_time("2025-01-30")
@@ -302,3 +305,18 @@ def test_instruments_are_read_alone_or_together(lake: Lake) -> None:
     got = lake.bars([Instrument.parse("SIM:AAA")], M1, span)
     assert [(t - T0) // MINUTE for t in got["ts"].to_physical()] == [29_999, 30_000, 30_001]
     assert lake.bars([Instrument.parse("SIM:CCC")], M1).height == 0
+
+
+def test_a_staged_file_that_vanished_is_not_committed(lake: Lake) -> None:
+    """A vacuum without grace may take what another process has staged: the commit notices, the lake stays whole."""
+    log = lake.log("bars", M1)
+    staged = stage(log.prepare(), lake_rows(bars(count=3)), period="2025-01", timeframe=M1)
+    (log.directory / staged.path).unlink()
+    with pytest.raises(LakeError, match="deleted before it was committed"):
+        log.commit(lambda _: Change([staged]))
+    assert verify(lake) == []
+
+
+def lake_rows(frame: pl.DataFrame) -> pl.DataFrame:
+    """Bars as they are stored."""
+    return compare(frame, None, source="a", known_at=NOW).keep

@@ -126,6 +126,7 @@ class DeltaLog:
             if change.adds and all(f.path in paths for f in change.adds):
                 self._sync_log()
                 return change  # landed before
+            _check_staged(self.directory, change)
             _check_current(paths, change)
             _check_disjoint(live, change)
             try:
@@ -222,6 +223,13 @@ def _refuse_if_final(error: Exception, directory: Path) -> None:
         raise error
     if "No space left" in str(error) or "os error 28" in str(error):
         raise OSError(28, "No space left on device", str(directory)) from error
+
+
+def _check_staged(directory: Path, change: Change) -> None:
+    """Nothing is committed that is not there: somebody may have vacuumed without a grace meanwhile."""
+    lost = [f.path for f in change.adds if not (directory / f.path).exists()]
+    if lost:
+        raise LakeError(f"{lost[0]} was deleted before it was committed.", hint="run the same command again")
 
 
 def _check_current(paths: set[str], change: Change) -> None:
