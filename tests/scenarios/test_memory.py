@@ -54,7 +54,8 @@ def test_memory_of_an_import_does_not_grow_with_the_number_of_series(shells, tru
 def test_memory_does_not_grow_with_the_length_of_history(shells) -> None:
     """One series of 3 months, 1 year and 4 years: beyond a year, the largest file, every verb needs the same memory."""
     found = {}
-    market = Market(5, 1, "2018-01-01", "2023-01-01", listed_late=0, delisted=0)
+    calm = {"listed_late": 0, "delisted": 0, "outages_per_month": 0, "halts_per_month": 0}
+    market = Market(5, 1, "2018-01-01", "2023-01-01", **calm)
     for days, end in ((90, "2018-04-01"), (365, "2019-01-01"), (1461, "2022-01-01")):
         shell = shells(f"days{days}")
         market.truth("BTCUSDT", "1m", Span.parse("2018-01-01", end)).write_parquet(shell.home / "BTCUSDT.parquet")
