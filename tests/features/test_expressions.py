@@ -29,6 +29,15 @@ from gapless.features.expr import parse
         ("sma(close@BINANCE:BTC-USD , 3)", "sma(close@BINANCE:BTC-USD, 3)"),
         ("close@XNAS:BRK.B-close", "close@XNAS:BRK.B-close"),
         ("  tr()  ", "tr()"),
+        ("rsi", "rsi(close, 14)"),
+        ("rsi(9)", "rsi(close, 9)"),
+        ("rsi(9, x=open)", "rsi(open, 9)"),
+        ("zscore(er_15m, 720)", 'zscore(er_15m("BINANCEUSDM:BTCUSDT", 240), 720, 0)'),
+        ("cci()", "cci(hlc3(), 20)"),
+        ("recommend_all(profile='screener')", 'recommend_all("screener")'),
+        ("where(close > open, 1, -0.5)", "where(close > open, 1, -0.5)"),
+        ("macd(5, 9) - macd(open)", "macd(close, 5, 9) - macd(open, 12, 26)"),
+        ("vwap", "vwap(session, hlc3())"),
     ],
 )
 def test_canonical_text(text: str, canonical: str) -> None:
@@ -62,7 +71,13 @@ def test_the_canonical_text_is_the_identity() -> None:
         ("sma(close, 3, 4)", "takes 2 values at most", 15),
         ("sma(close, x=open, length=3)", "x is given twice", 14),
         ("rsi(close, len=3)", "unknown parameter of rsi 'len'", 16),
-        ("rsi", "'rsi' is a feature, not a column", 1),
+        ("sma", "'sma' is a feature, not a column", 1),
+        ('vote("RSX")', "did you mean 'RSI'", 6),
+        ("vote(RSI)", "must be a word in quotes", 6),
+        ('recommend_all("libary")', "did you mean 'library'", 15),
+        ('er_15m("btc")', "names no venue", 8),
+        ("recommend_all(3)", "must be a word in quotes", 15),
+        ("rsi(3, 4)", "takes 2 values at most", 8),
         ("close(3)", "unknown feature 'close'", 1),
         ("close@binance:X", "'binance' is not a venue", 1),
         ("open + close@BINANCE:a..b", "is not a symbol", 8),
@@ -87,7 +102,7 @@ def test_errors_say_what_and_where(text: str, says: str, column: int) -> None:
     """Each message names the reason and the column of the text, and the exit code is 2."""
     with pytest.raises((ExpressionError, UnknownName)) as caught:
         parse(text)
-    assert says in caught.value.message
+    assert says in f"{caught.value.message} {caught.value.hint}"
     assert f"at column {column} of" in caught.value.message
     assert caught.value.exit_code == 2
 
@@ -163,3 +178,12 @@ def test_the_feature_at_fault_is_named() -> None:
     """Of several features the message names the wrong one."""
     with pytest.raises(ExpressionError, match="feature 'slow'"):
         plan({"fast": "sma(close, 3)", "slow": "sma(close, 0)"})
+
+
+def test_an_expression_may_use_the_names_before_it() -> None:
+    """A set's earlier names stand for their expressions; a column's name stays the column's."""
+    found = plan({"fast": "ema(close, 3)", "close": "open", "gap": "fast - close", "z": "zscore(gap, 9)"})
+    assert found.expression("gap") == "ema(close, 3) - close"
+    assert found.expression("z") == "zscore(ema(close, 3) - close, 9, 0)"
+    with pytest.raises(UnknownName, match="'later'"):
+        plan({"x": "later + 1", "later": "close"})

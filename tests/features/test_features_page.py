@@ -20,25 +20,25 @@ def test_the_examples_run() -> None:
     assert found.failed == 0
 
 
-def rows() -> dict[str, list[str]]:
-    """Cells of the catalogue's table by signature."""
-    table = PAGE.read_text().partition("## Catalogue")[2].partition("\n\nThe ATR")[0]
-    lines = [re.split(r"(?<!\\)\|", line)[1:-1] for line in table.splitlines() if line.startswith("| `")]
-    return {signature: cells for cells in lines for signature in re.findall(r"`([^`]+)`", cells[0])}
+def test_the_ratings_page_runs() -> None:
+    """Every prompt on docs/ratings.md gives what the page says."""
+    found = doctest.testfile(str(PAGE.parent / "ratings.md"), module_relative=False)
+    assert found.attempted > 8
+    assert found.failed == 0
 
 
 def test_the_table_is_the_catalogue() -> None:
-    """Every feature stands in the table with its signature, and nothing else does."""
-    assert sorted(rows()) == sorted(entry.signature for entry in catalogue().values())
+    """Every feature stands once in the table of families, and nothing else does."""
+    table = PAGE.read_text().partition("| family | features |")[2].partition("\n\n")[0]
+    names = re.findall(r"`([a-z_0-9]+)`", table)
+    assert sorted(names) == sorted(catalogue())
 
 
-@pytest.mark.parametrize("name", sorted(catalogue()))
-def test_the_tables_figures(name: str) -> None:
-    """Bounds, warm-up and memory in the table are the program's, for a length of 25."""
-    entry = catalogue()[name]
-    values = ["close" if p.kind == "series" else "25" if p.name == "length" else "0" for p in entry.params]
-    found = plan({"x": f"{name}({', '.join(values)})"})
-    _, _, bounds, warmup, memory = (cell.strip() for cell in rows()[entry.signature])
-    figures = {"n": 25, "n − 1": 24, "n + 1": 26, "decaying": None} | {str(i): i for i in range(5)}
-    assert (found.warmup["x"], found.memory) == (figures[warmup], figures[memory])
-    assert entry.bounds == {"": (None, None), "≥ 0": (0.0, None), "0 … 100": (0.0, 100.0)}[bounds]
+@pytest.mark.parametrize(
+    "text",
+    re.findall(r"`([a-z_]+\(.*?\))`", PAGE.read_text().partition("Where references")[2].partition("Rows are")[0]),
+)
+def test_the_variants_on_the_page_are_expressions(text: str) -> None:
+    """What the page offers instead of our variant can be typed, but for pandas' own call."""
+    if not text.startswith("ewm("):
+        assert plan({"x": text})

@@ -62,7 +62,8 @@ print(x[-1], sum(ops.run_batch.stats.cache_hits.values()))
 def read_only_copy(tmp_path: Path) -> dict[str, str]:
     """The package where nothing can be written beside it (a file stands where the cache directory would be)."""
     shutil.copytree(PACKAGE, tmp_path / "site" / "gapless", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "site" / "gapless" / "features" / "__pycache__").write_text("")
+    for folder in ("features", "features/kernels"):
+        (tmp_path / "site" / "gapless" / folder / "__pycache__").write_text("")
     return {"PYTHONPATH": str(tmp_path / "site"), "NUMBA_CACHE_DIR": "", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
@@ -78,3 +79,29 @@ def test_a_read_only_package_caches_in_the_users_directory(read_only_copy: dict[
 def test_where_nothing_can_be_written_it_still_computes(read_only_copy: dict[str, str]) -> None:
     """Without any place for a cache the kernels are compiled in memory."""
     assert python(COMPUTE, **read_only_copy, HOME="/dev/null", XDG_CACHE_HOME="/dev/null") == "7.0 0"
+
+
+@pytest.mark.slow
+def test_an_edited_primitive_is_compiled_anew(tmp_path: Path) -> None:
+    """A step function edited in one file changes what the drivers in another compute: no stale machine code."""
+    shutil.copytree(PACKAGE, tmp_path / "site" / "gapless", ignore=shutil.ignore_patterns("__pycache__"))
+    own = {"PYTHONPATH": str(tmp_path / "site"), "NUMBA_CACHE_DIR": ""}
+    assert python(COMPUTE, **own) == "7.0 0"
+    assert python(COMPUTE, **own) == "7.0 1"
+    primitive = tmp_path / "site" / "gapless" / "features" / "kernels" / "recursions.py"
+    text = primitive.read_text()
+    assert "y = y + alpha * (v - y)" in text
+    primitive.write_text(text.replace("y = y + alpha * (v - y)", "y = y + alpha * (v - y) + 100.0"))
+    assert python(COMPUTE, **own) != "7.0 1"
+
+
+@pytest.mark.slow
+def test_compiling_is_announced_once(read_only_copy: dict[str, str], tmp_path: Path) -> None:
+    """The first run after an installation says on stderr that it compiles; the second one says nothing."""
+    home = os.environ | read_only_copy | {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    said = [
+        subprocess.run([sys.executable, "-c", COMPUTE], env=home, capture_output=True, text=True, check=True).stderr
+        for _ in range(2)
+    ]
+    assert said[0].count("compiling the feature kernels") == 1
+    assert said[1] == ""

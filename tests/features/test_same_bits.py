@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gapless.errors import InputError, UsageError
-from gapless.features import plan, run
+from gapless.features import catalogue, listing, plan, run
 from gapless.features.graph import KERNEL_VERSION
 from gapless.features.proof import random_bars
+from gapless.features.registry import Feature
 
 SEVEN = {
     "sma": "sma(close, 20)",
@@ -117,11 +118,16 @@ def test_equal_parts_are_computed_once() -> None:
 
 def test_the_kernels_are_those_of_this_version() -> None:
     """A pin: if this digest changes, results have changed, and KERNEL_VERSION must be raised with it."""
-    everything = plan(SEVEN | {"var": "var(volume, 11)", "top": "max(high, 9) / min(low, 13)", "over": "close > open"})
+    everything = plan(SEVEN | {entry.name: text for entry, text in defaults()})
     found = hashlib.sha256()
     for x in run(everything, random_bars(everything.columns, 3000, 11))[0].values():
         found.update(x.tobytes())
-    assert (KERNEL_VERSION, found.hexdigest()[:16]) == (1, "a05247492e7798e6")
+    assert (KERNEL_VERSION, found.hexdigest()[:16]) == (2, "8b65085b26ea33d7")
+
+
+def defaults() -> list[tuple[Feature, str]]:
+    """Every feature at its default parameters."""
+    return [(catalogue()[row["name"]], row["example"]) for row in listing()]
 
 
 def test_foreign_and_damaged_states_are_refused() -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gapless.features.registry import catalogue
     from gapless.features.schema import gate
     from gapless.features.stream import Stream
+    from gapless.features.words import label, labels
 
 __all__ = [
     "Certificate",
@@ -26,6 +27,8 @@ __all__ = [
     "catalogue",
     "compute",
     "gate",
+    "label",
+    "labels",
     "listing",
     "plan",
     "prove",
@@ -36,8 +39,8 @@ __all__ = [
 # Looked up on first use: importing this package loads neither polars nor Numba.
 _HOMES = {
     "Certificate": "proof", "FeaturePlan": "planning", "Stream": "stream", "catalogue": "registry", "compute": "frames",
-    "gate": "schema", "listing": "planning", "plan": "planning", "prove": "proof", "run": "planning",
-    "sample": "planning",
+    "gate": "schema", "label": "words", "labels": "words", "listing": "planning", "plan": "planning",
+    "prove": "proof", "run": "planning", "sample": "planning",
 }  # fmt: skip
 
 

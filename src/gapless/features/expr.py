@@ -3,6 +3,8 @@
 Text is read by ``ast`` against a whitelist and never evaluated: numbers, column names, ``column@VENUE:SYMBOL``,
 ``+ - * /`` and unary minus, comparisons, and calls of catalogued features. A term prints as its canonical text, which
 is its identity: every parameter written out by position, one space around operators, parentheses only where needed.
+A feature whose parameters all have defaults may be named without parentheses: ``er_15m`` is ``er_15m(…)``; a series
+with a default may be left out before a number: ``rsi(14)`` is ``rsi(close, 14)``.
 A symbol ends at a space, a comma, a parenthesis or ``+ * / < > !``; write spaces around a minus that follows one.
 
 >>> str(parse("rsi( close )*2 - ema(length=20, x=volume)"))
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gapless.errors import ExpressionError, UnknownName, UsageError
@@ -33,7 +36,7 @@ _ELSEWHERE = re.compile(r"\b([A-Za-z_]\w*)@([A-Za-z][A-Za-z0-9_]*:[\w^][\w.=^-]*
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    value: Value
+    value: int | float
 
     def __str__(self) -> str:
         whole = self.value and abs(self.value) < 1e15 and self.value == int(self.value)
@@ -78,10 +81,14 @@ class Call:
     values: tuple[Term | Value, ...]
 
     def __str__(self) -> str:
-        return f"{self.feature.name}({', '.join(map(str, self.values))})"
+        return f"{self.feature.name}({', '.join(_quoted(v) for v in self.values)})"
 
 
 Term = Number | Column | Negative | Binary | Call
+
+
+def _quoted(value: Term | Value) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
 
 
 def _wrapped(term: Term, least: int) -> str:
@@ -89,12 +96,12 @@ def _wrapped(term: Term, least: int) -> str:
     return f"({term})" if weak else str(term)
 
 
-def parse(text: str, library: Library | None = None) -> Term:
-    """The term of an expression.
+def parse(text: str, library: Library | None = None, named: Mapping[str, Term] | None = None) -> Term:
+    """The term of an expression; ``named`` terms may be used by their names.
 
     Raises ExpressionError, or UnknownName with the nearest name; both name the column of the text, counted from 1.
     """
-    return _Reader(text, catalogue() if library is None else library).read()
+    return _Reader(text, catalogue() if library is None else library, named or {}).read()
 
 
 def build(term: Term, graph: Graph) -> Node:
@@ -111,7 +118,12 @@ def build(term: Term, graph: Graph) -> Node:
             return graph.node(_OPS[sign], *((b, a) if sign in ("<", "<=") else (a, b)))
         case Call(entry, values):
             given = zip(entry.params, values, strict=True)
-            return entry.build(graph, {p.name: v if isinstance(v, int | float) else build(v, graph) for p, v in given})
+            return entry.build(graph, {p.name: v if isinstance(v, Value) else _operand(v, graph) for p, v in given})
+
+
+def _operand(term: Term, graph: Graph) -> Node | Value:
+    """A number stays one: what takes series and numbers decides itself."""
+    return term.value if isinstance(term, Number) else build(term, graph)
 
 
 @dataclass(slots=True)
@@ -120,6 +132,7 @@ class _Reader:
 
     text: str
     library: Library
+    named: Mapping[str, Term]
     elsewhere: dict[str, str] = field(default_factory=dict)
     blank: int = 0  # leading spaces, which ast does not see
 
@@ -190,7 +203,7 @@ class _Reader:
             raise self._error(f"{value!r} is not a finite number", node.col_offset)
         return Number(value)
 
-    def _column(self, node: ast.Name) -> Column:
+    def _column(self, node: ast.Name) -> Term:
         text, instrument = node.id, ""
         if text in self.elsewhere:
             text, _, instrument = self.elsewhere[text].partition("@")
@@ -198,11 +211,27 @@ class _Reader:
                 Instrument.parse(instrument)
             except UsageError as error:
                 raise self._error(error.message.rstrip("."), node.col_offset, error.hint) from None
-        if text in self.library and text not in COLUMNS:
-            raise self._error(f"'{text}' is a feature, not a column", node.col_offset, f"write {self._example(text)}")
-        if text not in COLUMNS:
-            raise self._unknown("column", text, [*COLUMNS], node.col_offset)
-        return Column(text, instrument)
+        if text in COLUMNS:
+            return Column(text, instrument)
+        if not instrument and text in self.named:
+            return self.named[text]
+        if not instrument and text in self.library:
+            return self._bare(self.library[text], node)
+        raise self._unknown("column", text, [*COLUMNS, *self.named], node.col_offset)
+
+    def _bare(self, entry: Feature, node: ast.Name) -> Call:
+        """A feature named without parentheses."""
+        if any(p.default is None for p in entry.params):
+            raise self._error(
+                f"'{entry.name}' is a feature, not a column", node.col_offset, f"write {self._example(entry.name)}"
+            )
+        return Call(entry, tuple(self._default(p) for p in entry.params))
+
+    def _default(self, param: Param) -> Term | Value:
+        """A parameter's default; that of a series is an expression."""
+        if isinstance(param.default, str) and param.kind != "text":
+            return parse(param.default, self.library)
+        return param.default if param.default is not None else 0
 
     def _example(self, name: str) -> str:
         return self.library[name].signature
@@ -218,10 +247,16 @@ class _Reader:
     def _bind(self, entry: Feature, node: ast.Call) -> dict[str, ast.expr]:
         """Argument by parameter name."""
         names = [p.name for p in entry.params]
-        if len(node.args) > len(names):
-            extra = node.args[len(names)]
-            raise self._error(f"{entry.name} takes {len(names)} values at most", extra.col_offset, entry.signature)
-        given = dict(zip(names, node.args, strict=False))
+        given: dict[str, ast.expr] = {}
+        free = list(entry.params)
+        for argument in node.args:
+            while free and free[0].kind == "series" and free[0].default is not None and _is_value(argument):
+                free.pop(0)
+            if not free:
+                raise self._error(
+                    f"{entry.name} takes {len(names)} values at most", argument.col_offset, entry.signature
+                )
+            given[free.pop(0).name] = argument
         for keyword in node.keywords:
             if keyword.arg is None or keyword.arg not in names:
                 raise self._unknown(f"parameter of {entry.name}", str(keyword.arg), names, keyword.value.col_offset)
@@ -235,18 +270,26 @@ class _Reader:
         if node is None:
             if param.default is None:
                 raise self._error(f"{entry.name}: {param.name} is missing", call.col_offset, hint)
-            return param.default
+            return self._default(param)
+        if param.kind == "text":
+            return self._checked(entry, param, getattr(node, "value", None), node)
         term = self._term(node)
+        if param.kind == "operand":
+            return term
         if param.kind == "series":
             if isinstance(term, Number):
                 raise self._error(f"{entry.name}: {param.name} must be a series, not {term}", node.col_offset, hint)
             return term
         if not isinstance(term, Number):
             raise self._error(f"{entry.name}: {param.name} must be a number, not {term}", node.col_offset, hint)
+        return self._checked(entry, param, term.value, node)
+
+    def _checked(self, entry: Feature, param: Param, value: object, node: ast.expr) -> Value:
         try:
-            return check_value(entry, param, term.value)
-        except ExpressionError as error:
-            raise self._error(error.message.rstrip("."), node.col_offset, error.hint) from None
+            return check_value(entry, param, value)
+        except (ExpressionError, UnknownName) as error:
+            error.message = self._error(error.message.rstrip("."), node.col_offset).message
+            raise
 
     def _error(self, reason: str, at: int, hint: str = "") -> ExpressionError:
         return ExpressionError(f"{reason}, at column {at + self.blank + 1} of '{self.text}'.", hint=hint)
@@ -255,3 +298,8 @@ class _Reader:
         error = UnknownName(kind, name, known)
         error.message = f"{error.message.rstrip('.')}, at column {at + self.blank + 1} of '{self.text}'."
         return error
+
+
+def _is_value(node: ast.expr) -> bool:
+    """A number or a word: nothing that could be a series."""
+    return isinstance(node, ast.Constant) or (isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Constant))

@@ -10,9 +10,11 @@ import polars as pl
 from gapless.errors import InputError
 from gapless.features.planning import FeaturePlan, plan, run
 from gapless.features.program import Floats, Ints
+from gapless.features.registry import SESSION
 from gapless.features.schema import gate
 from gapless.spans import iso
 
+DAY = 86_400_000_000
 Frames = Mapping[str, pl.DataFrame]
 
 
@@ -62,7 +64,9 @@ def times(bars: pl.DataFrame) -> Ints:
 
 
 def numbers(bars: pl.DataFrame, name: str) -> Floats:
-    """A column as float64, NaN where null."""
+    """A column as float64, NaN where null; ``session`` is the UTC day where the bars have no such column."""
+    if name == SESSION:
+        return _sessions(bars)
     if name not in bars.columns:
         raise InputError(
             f"column {name} is missing; there are: {', '.join(bars.columns)}.",
@@ -71,6 +75,16 @@ def numbers(bars: pl.DataFrame, name: str) -> Floats:
     if not bars[name].dtype.is_numeric() and bars[name].dtype != pl.Null:
         raise InputError(f"column {name} has type {bars[name].dtype}, not a number.", hint="cast it to Float64")
     return bars[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
+
+
+def _sessions(bars: pl.DataFrame) -> Floats:
+    """The trading day of each bar as a number: whatever the column holds, only its changes count."""
+    if SESSION not in bars.columns:
+        return (times(bars) // DAY).astype(np.float64)
+    found = bars[SESSION].to_physical()
+    if not found.dtype.is_numeric():
+        raise InputError(f"column session has type {found.dtype}.", hint="give days as dates or numbers")
+    return found.cast(pl.Float64).fill_null(np.nan).to_numpy()
 
 
 def groups(bars: pl.DataFrame) -> Iterator[tuple[str, slice | Ints]]:

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gapless.errors import ExpressionError
+from gapless.features.operators import traits
 
 # Raised with any change in ops.py that can alter a bit of any result; part of every feature's version.
-KERNEL_VERSION = 1
+KERNEL_VERSION = 2
 
 INPUT, CONST = "input", "const"
-RECURSIONS = frozenset({"ema", "rma"})
 MAX_NODES = 20_000
 Operand = tuple[int, int]  # node, lag
 
@@ -82,18 +82,23 @@ class Graph:
         return Node(self, self.index[entry])
 
     def _facts(self, entry: Entry) -> Facts:
-        known = [(self.facts[i], lag) for i, lag in entry.inputs if self.entries[i].op != CONST]
-        first = min if entry.op == "known_max" else max  # the one operator that needs only one of its inputs
-        warmup = first((f.warmup + lag for f, lag in known), default=0)
-        if entry.op in RECURSIONS:
-            warmup += int(entry.params[0]) - 1
+        kind = traits(entry.op)
+        delay = kind.delay(entry.params)  # of the first operand: the others are read at their newest value
+        first = [self.facts[i].warmup + lag + delay * (n == 0) for n, (i, lag) in enumerate(entry.inputs)]
+        warmup = _first_value(kind.waits, first, [self.entries[i].op == CONST for i, _ in entry.inputs])
+        known = [(self.facts[i], lag) for i, lag in self.reads(entry) if self.entries[i].op != CONST]
         spans = [None if f.memory is None else f.memory + lag for f, lag in known]
         finite = [s for s in spans if s is not None]
-        forgets = len(finite) == len(spans) and entry.op not in RECURSIONS
+        forgets = len(finite) == len(spans) and not kind.state(entry.params)
         text = [entry.op, entry.name, *(p.hex() for p in entry.params)]
         text += [f"{self.facts[i].digest}@{lag}" for i, lag in entry.inputs]
         digest = hashlib.sha256("|".join(text).encode()).hexdigest()
         return Facts(warmup, max(finite, default=1) if forgets else None, digest)
+
+    def reads(self, entry: Entry) -> list[Operand]:
+        """The inputs, each with the greatest lag at which it is read: a window's first one back to its oldest bar."""
+        reach = traits(entry.op).reach(entry.params) if entry.inputs else 0
+        return [(i, lag + reach * (n == 0)) for n, (i, lag) in enumerate(entry.inputs)]
 
     def lane_of(self, value: Node) -> int:
         """The node whose own lane is the value: itself, or a copy where it is read at a lag."""
@@ -172,6 +177,21 @@ class Node:
 
     def __abs__(self) -> Node:
         return self.of("abs")
+
+
+def _first_value(waits: str, first: list[int], fixed: list[bool]) -> int:
+    """Bars before an operator's first value, from those of its operands; ``fixed`` says which are numbers."""
+    if waits == "none" or not first:
+        return 0
+    if waits == "guard":
+        return first[-1]
+    if waits == "chosen":
+        return max(first[0], min(first[1:]))
+    if waits == "any":
+        return min(first)
+    if waits == "one":
+        return min(bars for bars, number in zip(first, fixed, strict=True) if not number)
+    return max(first)
 
 
 _FOLDS = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide}

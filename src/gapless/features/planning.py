@@ -16,7 +16,7 @@ from gapless.errors import ExpressionError, InputError, UnknownName, UsageError
 from gapless.features.expr import Call, Term, build, parse
 from gapless.features.graph import CONST, INPUT, KERNEL_VERSION, Graph, Node
 from gapless.features.program import Floats, Program, compile_program
-from gapless.features.registry import Bounds, Feature, Library, catalogue
+from gapless.features.registry import Bounds, Feature, Library, Param, catalogue
 
 if TYPE_CHECKING:
     from gapless.features.ops import Kernels
@@ -133,7 +133,7 @@ class FeaturePlan:
 
 
 def plan(features: Mapping[str, str], *, library: Library | None = None) -> FeaturePlan:
-    """Understand named expressions; equal parts are computed once.
+    """Understand named expressions; equal parts are computed once. An expression may use the names before it.
 
     Raises ExpressionError or UnknownName, with the feature's name and the column of the text that is wrong.
 
@@ -157,18 +157,19 @@ def _plan(features: tuple[tuple[str, str], ...]) -> FeaturePlan:
 def _understand(features: tuple[tuple[str, str], ...], library: Library | None) -> FeaturePlan:
     if not features:
         raise UsageError("no features are named.", hint="for example {'rsi14': 'rsi(close, 14)'}")
-    graph, terms, roots = Graph(), [], []
+    graph, roots = Graph(), []
+    known: dict[str, Term] = {}
     for name, text in features:
         _check_name(name)
         try:
-            terms.append(parse(text, library))
-            roots.append(build(terms[-1], graph))
+            known[name] = parse(text, library, known)
+            roots.append(build(known[name], graph))
         except UsageError as error:
             error.message = f"feature '{name}': {error.message}"
             raise
         if roots[-1].is_const:
             raise ExpressionError(f"feature '{name}': '{text}' names no column.", hint="for example sma(close, 20)")
-    return FeaturePlan(tuple(name for name, _ in features), tuple(terms), graph, tuple(roots))
+    return FeaturePlan(tuple(name for name, _ in features), tuple(known.values()), graph, tuple(roots))
 
 
 def _check_name(name: str) -> None:
@@ -216,12 +217,21 @@ def listing(length: int = 20) -> list[dict[str, Any]]:
 
 
 def _list(entry: Feature, length: int) -> dict[str, Any]:
-    given = ["close" if p.kind == "series" else str(length if p.default is None else p.default) for p in entry.params]
+    given = [_written(p, length) for p in entry.params]
     example = f"{entry.name}({', '.join(given)})"
     facts = plan({"x": example}).explain("x")
     texts = {"name": entry.name, "signature": entry.signature, "group": entry.group, "summary": entry.summary}
     kept = {key: facts[key] for key in ("warmup", "memory", "memory_kind", "bounds", "dtype", "inputs", "version")}
     return texts | {"doc": entry.doc, "source": entry.source, "example": example} | kept
+
+
+def _written(param: Param, length: int) -> str:
+    """A parameter's value in an example."""
+    if param.default is not None:
+        return f'"{param.default}"' if param.kind == "text" else str(param.default)
+    if param.kind == "text":
+        return f'"{param.choices[0] if param.choices else "BINANCE:BTCUSDT"}"'
+    return "close" if param.kind in ("series", "operand") else str(length)
 
 
 def _conform(plan: FeaturePlan, columns: Mapping[str, Floats]) -> dict[str, Floats]:

@@ -5,7 +5,7 @@
    do not need each other, stand together: batch runs them side by side.
 2. A node that someone reads at a lag, an input and a constant own their slot; the others' slots are used again once
    their last reader has run. A slot is never written by its own reader: aliased lanes do not vectorise.
-3. Recursions get three numbers of state each: value, count, rounding owed by the seed.
+3. Recursions and machines get as many numbers of state as their traits say.
 4. The state of one symbol is a vector: the recursions' numbers, then of every node read at a lag its last values,
    oldest first. Batch and live share it, so either continues what the other began.
 """
@@ -18,18 +18,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gapless.features.graph import CONST, INPUT, RECURSIONS, Graph, Node
+from gapless.features.graph import CONST, INPUT, Graph, Node
+from gapless.features.operators import CODES, PARAMS, RECURSIONS, traits
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-STATE_OF_RECURSION = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
     """What the kernels run.
 
-    ``rows`` (instruction, 10) and ``params`` (instruction, 2), see ops.py; ``inputs``: column → slot; ``consts``:
+    ``rows`` (instruction, 10) and ``params`` (instruction, 3), see ops.py; ``inputs``: column → slot; ``consts``:
     slot → value; ``kept``: (slot, bars) of the nodes that are read at a lag; ``outputs``: slots in the order asked;
     ``numbers``: of the recursions' state; ``layout``: 32 hex digits over what stands where in the state.
     """
@@ -75,31 +75,29 @@ class _Compiler:
     """One compilation: liveness first, then slots and rows in one pass."""
 
     def __init__(self, graph: Graph, roots: list[int]) -> None:
-        from gapless.features import ops
-
-        self.code = {name: number for number, name in enumerate(ops.CODES)}
+        self.code = {name: number for number, name in enumerate(CODES)}
         self.graph, self.roots = graph, roots
         self.stage: dict[int, int] = {}
         for i in sorted({i for root in roots for i in graph.closure(root)}):
             self.stage[i] = self._stage(i)
-        self.order = sorted(self.stage, key=lambda i: (self.stage[i], i))
+        self.order = sorted(self.stage, key=lambda i: (self.stage[i], graph.entries[i].op in RECURSIONS, i))
         self.lags = dict.fromkeys(self.order, 0)
         self.last = {i: i for i in self.order}
         for i in self.order:
-            for j, lag in graph.entries[i].inputs:
+            for j, lag in graph.reads(graph.entries[i]):
                 self.lags[j] = max(self.lags[j], lag)
                 self.last[j] = i
         self.slot: dict[int, int] = {}
         self.free: list[int] = []
         self.count = self.numbers = 0
         self.rows: list[tuple[int, ...]] = []
-        self.params: list[tuple[float, float]] = []
+        self.params: list[tuple[float, ...]] = []
 
     def _stage(self, i: int) -> int:
         """Even: 2 × the recursions passed on the way; odd: a recursion itself."""
         entry = self.graph.entries[i]
         before = max((self.stage[j] + self.stage[j] % 2 for j, _ in entry.inputs), default=0)
-        return before + (entry.op in RECURSIONS)
+        return before + bool(self._state(i))
 
     def run(self) -> Program:
         for i in self.order:
@@ -107,7 +105,7 @@ class _Compiler:
         entry = self.graph.entries
         return Program(
             rows=np.array(self.rows, dtype=np.int64).reshape(-1, 10),
-            params=np.array(self.params, dtype=np.float64).reshape(-1, 2),
+            params=np.array(self.params, dtype=np.float64).reshape(-1, PARAMS),
             slots=self.count,
             inputs=tuple((entry[i].name, self.slot[i]) for i in self.order if entry[i].op == INPUT),
             consts=tuple((self.slot[i], entry[i].params[0]) for i in self.order if entry[i].op == CONST),
@@ -119,10 +117,15 @@ class _Compiler:
 
     def _layout(self) -> str:
         """Whose numbers, then whose last values, in the order of the state vector."""
-        entry, facts = self.graph.entries, self.graph.facts
-        parts = [facts[i].digest for i in self.order if entry[i].op in RECURSIONS]
+        facts = self.graph.facts
+        parts = [facts[i].digest for i in self.order if self._state(i)]
         parts += [f"{facts[i].digest}@{self.lags[i]}" for i in self.order if self.lags[i]]
         return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
+
+    def _state(self, i: int) -> int:
+        """Numbers that a node keeps."""
+        entry = self.graph.entries[i]
+        return traits(entry.op).state(entry.params)
 
     def _owns(self, i: int) -> bool:
         """Must this node's slot never be used again?"""
@@ -140,9 +143,8 @@ class _Compiler:
         operands += [operands[0]] * (3 - len(operands))
         flat = [number for operand in operands for number in operand]
         self.rows.append((self.code[entry.op], self.slot[i], *flat, self.numbers, self.stage[i]))
-        p, q, *_ = (*entry.params, 0.0, 0.0)
-        self.params.append((p, q))
-        self.numbers += STATE_OF_RECURSION * (entry.op in RECURSIONS)
+        self.params.append((*entry.params, *[0.0] * (PARAMS - len(entry.params))))
+        self.numbers += self._state(i)
         for j in {j for j, _ in entry.inputs}:
             if self.last[j] == i and not self._owns(j):
                 self.free.append(self.slot[j])

@@ -162,6 +162,7 @@ def _one_series(rng: np.random.Generator, count: int) -> Columns:
         "taker_buy_volume": volume * rng.random(count),
         "open_interest": interest,
         "funding_rate": rng.normal(0, 1e-4, count),
+        "session": np.floor(np.arange(count) / 70.0),
     }
 
 
@@ -330,8 +331,13 @@ def _changed(term: Term, by: int) -> Iterator[Term]:
             yield from (replace(term, right=x) for x in _changed(right, by))
         case Call(entry, values):
             for i, value in enumerate(values):
-                new: Iterable[Term | Value] = [value + by] if isinstance(value, int | float) else _changed(value, by)
+                new: Iterable[Term | Value] = _raised(value, by) if isinstance(value, Value) else _changed(value, by)
                 yield from (Call(entry, (*values[:i], x, *values[i + 1 :])) for x in new)
+
+
+def _raised(value: Value, by: int) -> list[Value]:
+    """A number raised; a word is a name, not an amount."""
+    return [] if isinstance(value, str) else [value + by]
 
 
 CHECKS: dict[str, Callable[[Case], dict[str, Any] | None]] = {

@@ -1,5 +1,25 @@
 """The features, by family. Importing this package registers them all."""
 
-from gapless.features.library import elementwise, momentum, moving, returns, volatility, windows
+from gapless.features.library import (
+    bands,
+    elementwise,
+    flow,
+    momentum,
+    moving,
+    ordered,
+    pairs,
+    prices,
+    ratings,
+    returns,
+    stochastic,
+    trend,
+    trends,
+    volatility,
+    volume,
+    windows,
+)
 
-__all__ = ["elementwise", "momentum", "moving", "returns", "volatility", "windows"]
+__all__ = [
+    "bands", "elementwise", "flow", "momentum", "moving", "ordered", "pairs", "prices", "ratings", "returns",
+    "stochastic", "trend", "trends", "volatility", "volume", "windows",
+]  # fmt: skip

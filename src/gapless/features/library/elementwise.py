@@ -70,3 +70,69 @@ def diff(x: Node, length: int = 1) -> Node:
     [nan, 1.0, 2.0]
     """
     return x - x.lag(length)
+
+
+@feature("elementwise", bounds=(-1.0, 1.0))
+def sign(x: Node) -> Node:
+    """Sign: 1 above 0, −1 below, 0 at it.
+
+    >>> from gapless.features import sample
+    >>> sample("sign(close)", close=[-2, 0, 3])
+    [-1.0, 0.0, 1.0]
+    """
+    return x.of("side", 0.0, params=(0.0,))
+
+
+@feature("elementwise")
+def floor(x: Node) -> Node:
+    """The greatest whole number not above x.
+
+    >>> from gapless.features import sample
+    >>> sample("floor(close)", close=[-1.5, 2.7])
+    [-2.0, 2.0]
+    """
+    return x.of("floor")
+
+
+@feature("elementwise")
+def where(condition: Node, x: Node | float, y: Node | float) -> Node:
+    """x where the condition holds (is not 0), y where it does not; NaN where it is missing.
+
+    >>> from gapless.features import sample
+    >>> sample("where(close > open, 1, -close)", close=[3, 2, None], open=[2, 2, 2])
+    [1.0, -2.0, nan]
+    """
+    return condition.of("where", x, y)
+
+
+@feature("elementwise")
+def greatest(x: Node, y: Node | float) -> Node:
+    """The greater of two values; NaN where one is missing. Over a window: ``max``.
+
+    >>> from gapless.features import sample
+    >>> sample("greatest(close, 2)", close=[1, 3])
+    [2.0, 3.0]
+    """
+    return x.of("max", y)
+
+
+@feature("elementwise")
+def least(x: Node, y: Node | float) -> Node:
+    """The lesser of two values; NaN where one is missing. Over a window: ``min``.
+
+    >>> from gapless.features import sample
+    >>> sample("least(close, 2)", close=[1, 3])
+    [1.0, 2.0]
+    """
+    return x.of("min", y)
+
+
+@feature("elementwise")
+def first_known(x: Node, y: Node | float) -> Node:
+    """x, or y where x is missing.
+
+    >>> from gapless.features import sample
+    >>> sample("first_known(close, 0)", close=[1, None, 3])
+    [1.0, 0.0, 3.0]
+    """
+    return x.of("first_known", y)

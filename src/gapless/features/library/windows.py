@@ -18,10 +18,10 @@ from gapless.features.graph import Node
 from gapless.features.registry import feature
 
 
-def _parts(length: int) -> Iterator[tuple[int, int]]:
+def parts(length: int) -> Iterator[tuple[int, int]]:
     """The powers of two that make up ``length``, greatest first, each with the bars already joined before it.
 
-    >>> list(_parts(21))
+    >>> list(parts(21))
     [(16, 0), (4, 16), (1, 20)]
     """
     done = 0
@@ -43,7 +43,7 @@ def total(x: Node, length: int) -> Node:
     def level(bars: int) -> Node:
         return x if bars == 1 else (half := level(bars // 2)) + half.lag(bars // 2)
 
-    (first, _), *rest = _parts(length)
+    (first, _), *rest = parts(length)
     joined = level(first)
     for bars, done in rest:
         joined = joined + level(bars).lag(done)
@@ -61,7 +61,7 @@ def mean(x: Node, length: int) -> Node:
     return total(x, length) / length
 
 
-def _extreme(x: Node, length: int, op: str) -> Node:
+def extreme(x: Node, length: int, op: str) -> Node:
     """Two overlapping windows of the greatest power of two that fits."""
     bars, level = 1, x
     while 2 * bars <= length:
@@ -78,7 +78,7 @@ def highest(x: Node, length: int) -> Node:
     >>> sample("max(close, 2)", close=[1, 3, 2, 2])
     [nan, 3.0, 3.0, 2.0]
     """
-    return _extreme(x, length, "max")
+    return extreme(x, length, "max")
 
 
 @feature("windows", name="min")
@@ -89,7 +89,7 @@ def lowest(x: Node, length: int) -> Node:
     >>> sample("min(close, 2)", close=[1, 3, 2, 2])
     [nan, 1.0, 2.0, 2.0]
     """
-    return _extreme(x, length, "min")
+    return extreme(x, length, "min")
 
 
 def spread(x: Node, length: int) -> tuple[Node, Node]:
@@ -102,7 +102,7 @@ def spread(x: Node, length: int) -> tuple[Node, Node]:
         half = level(bars // 2)
         return _join(x, half, bars // 2, half, bars // 2)
 
-    (first, _), *rest = _parts(length)
+    (first, _), *rest = parts(length)
     joined = level(first)
     for bars, done in rest:
         joined = _join(x, joined, done, level(bars), bars)
