@@ -264,11 +264,11 @@ class FeatureStore(Protocol):
         ...
 
     def keys(self, timeframe: Timeframe, name: str) -> pl.DataFrame:
-        """``ts`` and ``known_at`` of every bar of one instrument, and its ``period``."""
+        """``ts`` and ``known_at`` of every bar of one instrument, by ts."""
         ...
 
-    def label(self, keys: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
-        """Sorted keys, each with the period its features would be kept under."""
+    def periods(self, ts: pl.Series, timeframe: Timeframe) -> list[tuple[str, int]]:
+        """The periods under which features of sorted bars are kept, each with the number of its bars."""
         ...
 
     def present(self, timeframe: Timeframe) -> dict[str, SpanSet]: ...

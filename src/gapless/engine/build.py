@@ -183,17 +183,20 @@ def _short(state: bytes | None) -> str:
 
 def _stretches(store: FeatureStore, plan: FeaturePlan, series: Series) -> list[_Stretch]:
     """Steps 2 and 3: the segments of a series, with the digests of all bars they would consume."""
-    mine = store.keys(series.timeframe, str(series.instrument))
+    keys = store.keys(series.timeframe, str(series.instrument))
+    mine = _stamps(keys)
     others = [_stamps(store.keys(series.timeframe, name)) for name in sorted({i for _, i in plan.others})]
     found: list[_Stretch] = []
-    for (period,), part in mine.group_by("period", maintain_order=True):
-        stamps = _stamps(part)
+    at = 0
+    for period, length in store.periods(keys["ts"], series.timeframe):
+        stamps = mine[:, at : at + length]
+        at += length
         span = Span(int(stamps[0, 0]), int(stamps[0, -1]) + series.timeframe.micros)
         joined = [o[:, np.searchsorted(o[0], span.start) : np.searchsorted(o[0], span.end)] for o in others]
         text = hashlib.sha256()
         for each in (stamps, *joined):
             text.update(len(each[0]).to_bytes(8, "little") + np.ascontiguousarray(each, dtype="<i8").tobytes())
-        found.append(_Stretch(str(period), span, int(stamps[0, -1]), text.hexdigest()[:32]))
+        found.append(_Stretch(period, span, int(stamps[0, -1]), text.hexdigest()[:32]))
     return found
 
 

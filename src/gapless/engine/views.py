@@ -37,10 +37,10 @@ class _View:
         return self.store.present(timeframe)
 
     def keys(self, timeframe: Timeframe, name: str) -> pl.DataFrame:
-        return self.store.label(self.rows(timeframe, [name], None).select("ts", "known_at"), timeframe)
+        return self.rows(timeframe, [name], None).select("ts", "known_at")
 
-    def label(self, keys: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
-        return self.store.label(keys, timeframe)
+    def periods(self, ts: pl.Series, timeframe: Timeframe) -> list[tuple[str, int]]:
+        return self.store.periods(ts, timeframe)
 
     def rows(self, timeframe: Timeframe, names: Sequence[str] | None, span: Span | None) -> pl.DataFrame:
         raise AssertionError("a view says how")

@@ -235,15 +235,12 @@ class Lake:
     # ------------------------------------------------------------ features
 
     def keys(self, timeframe: Timeframe, name: str) -> pl.DataFrame:
-        """``ts`` and ``known_at`` of every bar of one instrument, and the ``period`` its features are kept under."""
-        return self.label(self.rows(timeframe, [name], None, ["instrument", "ts", "known_at"]), timeframe)
+        """``ts`` and ``known_at`` of every bar of one instrument."""
+        return self.rows(timeframe, [name], None, ["ts", "known_at"])
 
-    def label(self, keys: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
-        """``ts`` and ``known_at``, sorted, with the ``period`` of each."""
-        coarse, fine = periods.feature_labels(timeframe)
-        found = keys.select("ts", "known_at").with_columns(coarse.alias("coarse"), fine.alias("fine"))
-        newest = pl.col("coarse") == pl.col("coarse").last()
-        return found.select("ts", "known_at", pl.when(newest).then("fine").otherwise("coarse").alias("period"))
+    def periods(self, ts: pl.Series, timeframe: Timeframe) -> list[tuple[str, int]]:
+        """The periods under which features of sorted bars are kept, each with the number of its bars."""
+        return periods.feature_periods(ts, timeframe)
 
     def segments(self, name: str, series: Series) -> dict[str, Segment]:
         """Built segments of a feature set, by period; what has no file any more, for whatever reason, is not built."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -28,6 +28,7 @@ def verify(lake: Lake, *, deep: bool = True) -> list[str]:
     problems = [f"meta.sqlite: {p}" for p in [lake.meta.database.check()] if p]
     problems += lake.tail.verify()
     for log in logs(lake):
+        problems += _overlaps(lake, log)
         for file in log.live():
             where = log.directory.relative_to(lake.root) / file.path
             problems += [f"{where} {p}" for p in _check_file(lake, log, file, deep)]
@@ -45,6 +46,16 @@ def logs(lake: Lake) -> Iterator[DeltaLog]:
         directory = lake.root / "features" / name / timeframe
         if directory.is_dir():
             yield DeltaLog(directory, kinds)
+
+
+def _overlaps(lake: Lake, log: DeltaLog) -> list[str]:
+    """A key lives in one file: files of one instrument must not overlap in time."""
+    where = log.directory.relative_to(lake.root)
+    return [
+        f"{where}/{after.path} overlaps {before.path} ({after.instrument})"
+        for before, after in pairwise(log.live())
+        if before.instrument == after.instrument and after.first <= before.last
+    ]
 
 
 def _check_file(lake: Lake, log: DeltaLog, file: LiveFile, deep: bool) -> list[str]:

@@ -26,17 +26,25 @@ def label(timeframe: Timeframe, whole_years: Iterable[str]) -> pl.Expr:
     return pl.when(year.is_in(years)).then(year).otherwise(month) if years else month
 
 
-def feature_labels(timeframe: Timeframe) -> tuple[pl.Expr, pl.Expr]:
-    """The coarse and the fine period a feature row may be kept under.
+def feature_periods(ts: pl.Series, timeframe: Timeframe) -> list[tuple[str, int]]:
+    """The periods under which features of sorted bars are kept, each with the number of its bars.
 
     A series' last coarse period is kept in fine ones, so that new bars cost what is near them; those before it whole.
     Minutes: months and days; up to 4h: years and months; longer: one file for everything.
     """
-    ts = pl.col("ts")
-    if timeframe.micros >= DAY:
-        return pl.lit("all"), pl.lit("all")
-    coarse, fine = ("%Y-%m", "%Y-%m-%d") if timeframe.micros == MINUTE else ("%Y", "%Y-%m")
-    return ts.dt.strftime(coarse), ts.dt.strftime(fine)
+    if not ts.len() or timeframe.micros >= DAY:
+        return [("all", ts.len())] if ts.len() else []
+    minutes = timeframe.micros == MINUTE
+    (coarse, name), (fine, short) = (
+        (("1mo", "%Y-%m"), ("1d", "%Y-%m-%d")) if minutes else (("1y", "%Y"), ("1mo", "%Y-%m"))
+    )
+    newest = int(ts.search_sorted(ts[-1:].dt.truncate(coarse)[0]))
+    return [*_runs(ts[:newest], coarse, name), *_runs(ts[newest:], fine, short)]
+
+
+def _runs(ts: pl.Series, every: str, name: str) -> list[tuple[str, int]]:
+    runs = ts.dt.truncate(every).rle()
+    return list(zip(runs.struct.field("value").dt.strftime(name), runs.struct.field("len"), strict=True))
 
 
 def sealed_year(period: str, now: int) -> str | None:
