@@ -210,7 +210,7 @@ def sample(expression: str, **columns: Sequence[float | None]) -> list[float]:
 def listing(length: int = 20) -> list[dict[str, Any]]:
     """The catalogue as rows fit for JSON; warm-up and memory at default parameters, and ``length`` where none is.
 
-    >>> listing()[0]["signature"]
+    >>> next(row["signature"] for row in listing() if row["name"] == "abs")
     'abs(x)'
     """
     return [_list(entry, length) for entry in catalogue().values()]
