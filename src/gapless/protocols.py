@@ -244,16 +244,18 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A built stretch of one series' features: bars up to ``last``, the state after it, and what it was made of.
+    """A built stretch of one series' features: bars up to ``last``, and what it was made of.
 
-    ``digest`` covers the bars consumed (their times and when they were learned), ``before`` the state it began with.
+    ``digest`` covers the bars consumed (their times and when they were learned), ``before`` and ``after`` are digests
+    of the states it began and ended with. ``state``, the one after it, is large and kept of few segments only.
     """
 
     period: str
     last: int
-    state: bytes
     digest: str
     before: str
+    after: str
+    state: bytes | None = None
 
 
 class FeatureStore(Protocol):
@@ -263,18 +265,18 @@ class FeatureStore(Protocol):
         """Bars by (instrument, ts)."""
         ...
 
-    def keys(self, timeframe: Timeframe, name: str) -> pl.DataFrame:
-        """``ts`` and ``known_at`` of every bar of one instrument, by ts."""
-        ...
-
-    def periods(self, ts: pl.Series, timeframe: Timeframe) -> list[tuple[str, int]]:
-        """The periods under which features of sorted bars are kept, each with the number of its bars."""
+    def pieces(self, timeframe: Timeframe, name: str) -> Sequence[Any]:
+        """The ``segments.Piece`` of an instrument's bars, by time."""
         ...
 
     def present(self, timeframe: Timeframe) -> dict[str, SpanSet]: ...
 
     def segments(self, name: str, series: Series) -> dict[str, Segment]:
-        """Built segments of a set, by period."""
+        """Built segments of a set, by period, without their states."""
+        ...
+
+    def state(self, name: str, series: Series, period: str) -> bytes | None:
+        """The state after a segment, where it is kept."""
         ...
 
     def stage_features(

@@ -3,7 +3,7 @@
 1. The expressions become one plan; its version names the feature set, so that a changed definition is another set.
 2. A series' bars are cut into segments, one for each period of its files: coarse ones, and fine ones at its end.
 3. A segment is described by a digest of the bars it consumes (their times, and when each was learned, of this series
-   and of every other series it joins) and a digest of the state it begins with.
+   and of every other series it joins) and a digest of the state it begins with. Digests are noted when files are made.
 4. Segments are walked in order. One whose two digests are those it was built with is skipped: its rows and the state
    after it stand. Any other is computed from the state before it, passes the schema's gate, and is staged.
 5. Staged segments of many series are committed together, then remembered. A crash before the commit loses only work;
@@ -21,18 +21,18 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import polars as pl
 
-from gapless.errors import LakeError, SchemaViolation
+from gapless.errors import LakeDamaged, LakeError, SchemaViolation
 from gapless.events import FeaturesBuilt, Observer, nobody
 from gapless.features import plan as understand
 from gapless.features.frames import align, numbers, times, try_gate
 from gapless.features.planning import FeaturePlan, run
 from gapless.protocols import FeatureStore, Segment
+from gapless.segments import Stretch, joined, stretches
 from gapless.series import Instrument, Series
 from gapless.spans import EARLIEST, LATEST, Span, Timeframe
 
@@ -73,16 +73,6 @@ class BuildReport:
     def _line(self, s: Series) -> dict[str, Any]:
         names = {"instrument": str(s.instrument), "timeframe": s.timeframe.name}
         return names | {"rows": self.rows[s], "segments_kept": self.skipped[s]}
-
-
-@dataclass(frozen=True)
-class _Stretch:
-    """One segment to be: its period, its bars' span, and what they digest to."""
-
-    period: str
-    span: Span
-    last: int
-    digest: str
 
 
 def set_name(plan: FeaturePlan) -> str:
@@ -163,45 +153,53 @@ def _walk(
     store: FeatureStore, plan: FeaturePlan, name: str, series: Series, clipped: dict[str, int], until: int = LATEST
 ) -> Iterator[tuple[Segment, pl.DataFrame | None]]:
     """Step 4: segments that begin before ``until`` in order; with rows where computed, None where they stand."""
-    known = store.segments(name, series)
-    state: bytes | None = None
-    for stretch in _stretches(store, plan, series):
+    known, found = store.segments(name, series), _stretches(store, plan, series)
+    before, state, at_hand = "", None, True  # the state before the next stretch, and whether it is in memory
+    for k, stretch in enumerate(found):
         if stretch.span.start >= until:
             return
-        before, old = _short(state), known.get(stretch.period)
+        old = known.get(stretch.period)
         if old is not None and (old.digest, old.before) == (stretch.digest, before):
             yield old, None
-            state = old.state
+            before, state, at_hand = old.after, None, False
             continue
+        if not at_hand:
+            state = _state_after(store, plan, name, series, found[:k], before)
         rows, state = _compute(store, plan, series, stretch.span, state, clipped)
-        yield Segment(stretch.period, stretch.last, state, stretch.digest, before), rows
+        after, at_hand = _short(state), True
+        yield Segment(stretch.period, stretch.last, stretch.digest, before, after, state), rows
+        before = after
+
+
+def _state_after(
+    store: FeatureStore, plan: FeaturePlan, name: str, series: Series, done: Sequence[Stretch], wanted: str
+) -> bytes | None:
+    """The state after standing segments: the newest that is kept, carried on over those after it."""
+    state, start = None, 0
+    for k in range(len(done) - 1, -1, -1):
+        state = store.state(name, series, done[k].period)
+        if state is not None:
+            start = k + 1
+            break
+    for stretch in done[start:]:
+        _, state = _compute(store, plan, series, stretch.span, state, {})
+    if _short(state) != wanted:
+        raise LakeDamaged(
+            f"the features of {series} in {name} do not follow from its bars.",
+            hint="gapless features verify shows where",
+        )
+    return state
 
 
 def _short(state: bytes | None) -> str:
     return "" if state is None else hashlib.sha256(state).hexdigest()[:32]
 
 
-def _stretches(store: FeatureStore, plan: FeaturePlan, series: Series) -> list[_Stretch]:
+def _stretches(store: FeatureStore, plan: FeaturePlan, series: Series) -> list[Stretch]:
     """Steps 2 and 3: the segments of a series, with the digests of all bars they would consume."""
-    keys = store.keys(series.timeframe, str(series.instrument))
-    mine = _stamps(keys)
-    others = [_stamps(store.keys(series.timeframe, name)) for name in sorted({i for _, i in plan.others})]
-    found: list[_Stretch] = []
-    at = 0
-    for period, length in store.periods(keys["ts"], series.timeframe):
-        stamps = mine[:, at : at + length]
-        at += length
-        span = Span(int(stamps[0, 0]), int(stamps[0, -1]) + series.timeframe.micros)
-        joined = [o[:, np.searchsorted(o[0], span.start) : np.searchsorted(o[0], span.end)] for o in others]
-        text = hashlib.sha256()
-        for each in (stamps, *joined):
-            text.update(len(each[0]).to_bytes(8, "little") + np.ascontiguousarray(each, dtype="<i8").tobytes())
-        found.append(_Stretch(period, span, int(stamps[0, -1]), text.hexdigest()[:32]))
-    return found
-
-
-def _stamps(keys: pl.DataFrame) -> Any:
-    return np.stack([keys[name].to_physical().to_numpy() for name in ("ts", "known_at")])
+    mine = store.pieces(series.timeframe, str(series.instrument))
+    others = [store.pieces(series.timeframe, name) for name in sorted({i for _, i in plan.others})]
+    return [replace(s, digest=joined(s, others)) for s in stretches(mine, series.timeframe)]
 
 
 def _compute(
@@ -267,10 +265,12 @@ def _period_span(segment: Segment, parts: list[pl.DataFrame], whole: Span) -> Sp
 
 def _window(store: FeatureStore, plan: FeaturePlan, series: Series, span: Span) -> pl.DataFrame:
     """A finite memory needs only the last bars before the span: the same bits from any start."""
-    keys = store.keys(series.timeframe, str(series.instrument))["ts"].to_physical().to_numpy()
-    at = max(int(np.searchsorted(keys, span.start)) - (plan.memory or 1) + 1, 0)
-    start = int(keys[at]) if at < len(keys) else span.start
-    rows, _ = _compute(store, plan, series, Span(min(start, span.start), span.end), None, {})
+    start, needed = span.start, (plan.memory or 1) - 1
+    for piece in reversed(store.pieces(series.timeframe, str(series.instrument))):
+        if piece.first < span.start and needed > 0:
+            start = piece.first
+            needed -= piece.bars if piece.last < span.start else 0
+    rows, _ = _compute(store, plan, series, Span(start, span.end), None, {})
     return rows.filter(pl.col("ts").to_physical() >= span.start)
 
 
@@ -288,7 +288,7 @@ def differing(store: FeatureStore, features: Mapping[str, str], series: Series) 
         if old is not None and (old.digest, old.before) == (stretch.digest, _short(state)):
             stored = store.read_features(name, series.timeframe, str(series.instrument), stretch.span, plan.schema)
             looked += rows.height * len(plan.names)
-            wrong += _bits_apart(rows, stored, plan.names) + (old.state != after)
+            wrong += _bits_apart(rows, stored, plan.names) + (old.after != _short(after))
         state = after
     return looked, wrong
 

@@ -13,6 +13,7 @@ import polars as pl
 from gapless.bars import STORED
 from gapless.folds import Market, fold
 from gapless.protocols import Facts, FeatureStore, Segment
+from gapless.segments import Piece, pieces
 from gapless.series import Instrument, Series
 from gapless.spans import DAY, LATEST, Span, SpanSet, Timeframe
 
@@ -36,11 +37,12 @@ class _View:
     def present(self, timeframe: Timeframe) -> dict[str, SpanSet]:
         return self.store.present(timeframe)
 
-    def keys(self, timeframe: Timeframe, name: str) -> pl.DataFrame:
-        return self.rows(timeframe, [name], None).select("ts", "known_at")
+    def pieces(self, timeframe: Timeframe, name: str) -> Sequence[Piece]:
+        rows = self.rows(timeframe, [name], None)
+        return pieces(rows["ts"].to_physical().to_numpy(), rows["known_at"].to_physical().to_numpy(), timeframe)
 
-    def periods(self, ts: pl.Series, timeframe: Timeframe) -> list[tuple[str, int]]:
-        return self.store.periods(ts, timeframe)
+    def state(self, name: str, series: Series, period: str) -> bytes | None:
+        return self.store.state(name, series, period)
 
     def rows(self, timeframe: Timeframe, names: Sequence[str] | None, span: Span | None) -> pl.DataFrame:
         raise AssertionError("a view says how")
@@ -114,6 +116,10 @@ class Folded(_View):
         chosen = sorted(self.present(timeframe)) if names is None else names
         parts = [self._rows(timeframe, name, span) for name in chosen]
         return pl.concat(parts) if parts else self.store.rows(timeframe, [], span)
+
+    def pieces(self, timeframe: Timeframe, name: str) -> Sequence[Piece]:
+        stored = self.base(timeframe, name) is None
+        return self.store.pieces(timeframe, name) if stored else super().pieces(timeframe, name)
 
     def _rows(self, timeframe: Timeframe, name: str, span: Span | None) -> pl.DataFrame:
         base = self.base(timeframe, name)

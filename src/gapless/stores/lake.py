@@ -23,14 +23,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from gapless.bars import STORED, check_bars, conform
 from gapless.errors import LakeError, LakeFull, LakeLocked, UsageError
 from gapless.protocols import Answer, Clock, Facts, Segment, WriteReport
+from gapless.segments import Piece, fine, pieces, unpack
 from gapless.series import Instrument, Series
 from gapless.spans import Span, SpanSet, Timeframe
-from gapless.stores import compare, parquet, periods, refusals
+from gapless.stores import compare, parquet, refusals
 from gapless.stores.delta import Change, DeltaLog, LiveFile
 from gapless.stores.fold import Folder
 from gapless.stores.lock import WriterLock
@@ -234,13 +236,36 @@ class Lake:
 
     # ------------------------------------------------------------ features
 
-    def keys(self, timeframe: Timeframe, name: str) -> pl.DataFrame:
-        """``ts`` and ``known_at`` of every bar of one instrument."""
-        return self.rows(timeframe, [name], None, ["ts", "known_at"])
+    def pieces(self, timeframe: Timeframe, name: str) -> list[Piece]:
+        """What an instrument's bars are made of: from what was noted when its files were made; the tail is read."""
+        directory = f"bars/{timeframe.name}"
+        tail = self.tail.read(timeframe, "bars", STORED, instruments=[name])["ts"].to_physical().to_numpy()
+        noted = self.meta.pieces(directory, name)
+        found: list[Piece] = []
+        for file in self._files("bars", timeframe, [name], None):
+            found += unpack(noted[file.path]) if file.path in noted else self._read_pieces(timeframe, name, file)
+        if not len(tail):
+            return found
+        touched = fine(np.array([tail.min(), tail.max()]), timeframe)
+        around = [p for p in found if touched[0] <= p.start <= touched[1]]
+        first = min([int(tail.min()), *(p.first for p in around)])
+        last = max([int(tail.max()), *(p.last for p in around)])
+        anew = self._pieces_of(timeframe, name, Span(first, last + 1))
+        kept = [p for p in found if not touched[0] <= p.start <= touched[1]]
+        return sorted(kept + anew, key=lambda p: p.first)
 
-    def periods(self, ts: pl.Series, timeframe: Timeframe) -> list[tuple[str, int]]:
-        """The periods under which features of sorted bars are kept, each with the number of its bars."""
-        return periods.feature_periods(ts, timeframe)
+    def _read_pieces(self, timeframe: Timeframe, name: str, file: LiveFile) -> list[Piece]:
+        path = self.root / "bars" / timeframe.name / file.path
+        rows = parquet.read([path], STORED, ["ts", "known_at"])
+        return pieces(rows["ts"].to_physical().to_numpy(), rows["known_at"].to_physical().to_numpy(), timeframe)
+
+    def _pieces_of(self, timeframe: Timeframe, name: str, span: Span) -> list[Piece]:
+        rows = self.rows(timeframe, [name], span, ["ts", "known_at"])
+        return pieces(rows["ts"].to_physical().to_numpy(), rows["known_at"].to_physical().to_numpy(), timeframe)
+
+    def state(self, name: str, series: Series, period: str) -> bytes | None:
+        """The state after a segment, where it is kept."""
+        return self.meta.state(name, series, period)
 
     def segments(self, name: str, series: Series) -> dict[str, Segment]:
         """Built segments of a feature set, by period; what has no file any more, for whatever reason, is not built."""

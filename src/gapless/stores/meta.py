@@ -16,7 +16,8 @@ from gapless.stores.tail import Database
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS file(
-  directory TEXT, path TEXT, instrument TEXT, rows INTEGER, runs BLOB, PRIMARY KEY(directory, path)) WITHOUT ROWID;
+  directory TEXT, path TEXT, instrument TEXT, rows INTEGER, runs BLOB, pieces BLOB,
+  PRIMARY KEY(directory, path)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS ledger(
   id INTEGER PRIMARY KEY, run TEXT, source TEXT, timeframe TEXT, instrument TEXT, asked_start INTEGER,
   asked_end INTEGER, answered_start INTEGER, answered_end INTEGER, rows INTEGER, status TEXT, attempts INTEGER,
@@ -45,9 +46,11 @@ CREATE TABLE IF NOT EXISTS feature_set(
   name TEXT, timeframe TEXT, feature TEXT, expression TEXT, version TEXT, PRIMARY KEY(name, timeframe, feature));
 CREATE TABLE IF NOT EXISTS checkpoint(
   name TEXT, timeframe TEXT, instrument TEXT, period TEXT, last INTEGER, state BLOB, digest TEXT, before TEXT,
+  after TEXT,
   PRIMARY KEY(name, timeframe, instrument, period)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS certificate(version TEXT PRIMARY KEY, document TEXT, known_at INTEGER);
 """
+_STATES, _EVERY = 3, 12  # feature states kept of each series: the newest, and one of so many before
 PROVISIONAL_WINDOW = HOUR  # a bar learned sooner than this after its close is asked once more, later
 
 
@@ -63,8 +66,8 @@ class Meta:
         """Remember which bars each staged file holds (harmless for files that are never committed)."""
         with self.database.transaction() as db:
             db.executemany(
-                "INSERT OR REPLACE INTO file VALUES (?,?,?,?,?)",
-                [(directory, f.path, f.instrument, f.rows, f.runs.tobytes()) for f in files],
+                "INSERT OR REPLACE INTO file VALUES (?,?,?,?,?,?)",
+                [(directory, f.path, f.instrument, f.rows, f.runs.tobytes(), f.pieces) for f in files],
             )
 
     def file_runs(self, directory: str, paths: Sequence[str]) -> dict[str, SpanSet]:
@@ -218,26 +221,58 @@ class Meta:
         with self.database.transaction() as db:
             db.executemany("INSERT OR REPLACE INTO feature_set VALUES (?,?,?,?,?)", rows)
 
+    def pieces(self, directory: str, instrument: str) -> dict[str, bytes]:
+        """Digests of the bars of an instrument's files, by path."""
+        query = "SELECT path, pieces FROM file WHERE directory=? AND instrument=?"
+        return {path: blob for path, blob in self.database.rows(query, (directory, instrument)) if blob}
+
     def segments(self, name: str, series: Series) -> dict[str, Segment]:
-        """Built segments of a series, by period."""
-        query = """SELECT period, last, state, digest, before FROM checkpoint
-                   WHERE name=? AND timeframe=? AND instrument=? ORDER BY period"""
+        """Built segments of a series, by period, without their states."""
+        query = """SELECT period, last, digest, before, after FROM checkpoint
+                   WHERE name=? AND timeframe=? AND instrument=? ORDER BY last"""
         key = (name, series.timeframe.name, str(series.instrument))
         return {row[0]: Segment(*row) for row in self.database.rows(query, key)}
+
+    def state(self, name: str, series: Series, period: str) -> bytes | None:
+        """The state after a segment, where it is kept."""
+        query = "SELECT state FROM checkpoint WHERE name=? AND timeframe=? AND instrument=? AND period=?"
+        found = self.database.rows(query, (name, series.timeframe.name, str(series.instrument), period))
+        return found[0][0] if found else None
 
     def store_segments(self, name: str, timeframe: Timeframe, segments: Iterable[tuple[Series, Segment, int]]) -> None:
         """Remember segments whose rows are committed (each with its first bar), in place of those of the same time."""
         with self.database.transaction() as db:
+            touched = set()
             for series, segment, first in segments:
                 key = (name, timeframe.name, str(series.instrument))
                 where = "name=? AND timeframe=? AND instrument=? AND last>=? AND last<=?"
                 db.execute(f"DELETE FROM checkpoint WHERE {where}", (*key, first, segment.last))
-                values = (*key, segment.period, segment.last, segment.state, segment.digest, segment.before)
-                db.execute("INSERT OR REPLACE INTO checkpoint VALUES (?,?,?,?,?,?,?,?)", values)
+                values = (
+                    *key,
+                    segment.period,
+                    segment.last,
+                    segment.state,
+                    segment.digest,
+                    segment.before,
+                    segment.after,
+                )
+                db.execute("INSERT OR REPLACE INTO checkpoint VALUES (?,?,?,?,?,?,?,?,?)", values)
+                touched.add(key)
+            for key in touched:
+                _thin(db, key)
 
     def store_certificate(self, version: str, document: Mapping[str, Any], now: int) -> None:
         with self.database.transaction() as db:
             db.execute("INSERT OR REPLACE INTO certificate VALUES (?,?,?)", (version, json.dumps(document), now))
+
+
+def _thin(db: sqlite3.Connection, key: tuple[str, str, str]) -> None:
+    """States are large: the newest few are kept, and every twelfth before them; others are computed when needed."""
+    where = "name=? AND timeframe=? AND instrument=?"
+    ordered = [r[0] for r in db.execute(f"SELECT period FROM checkpoint WHERE {where} ORDER BY last DESC", key)]
+    spare = [p for k, p in enumerate(ordered) if k >= _STATES and (len(ordered) - k) % _EVERY]
+    marks = ",".join("?" * len(spare))
+    db.execute(f"UPDATE checkpoint SET state=NULL WHERE {where} AND period IN ({marks})", (*key, *spare))
 
 
 def _append(db: sqlite3.Connection, a: Answer) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import polars as pl
 
+from gapless import segments
 from gapless.errors import LakeDamaged
 from gapless.spans import SpanSet, Timeframe
 
@@ -26,7 +27,7 @@ _DICTIONARY = {"instrument", "source", "known_at", "known_from", "known_to", "ve
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """One Parquet file of one instrument and one period; ``runs`` are the bars it holds."""
+    """One Parquet file of one instrument and one period; ``runs`` are the bars it holds, ``pieces`` their digests."""
 
     path: str
     instrument: str
@@ -35,6 +36,7 @@ class DataFile:
     first: int
     last: int
     runs: SpanSet
+    pieces: bytes = b""
 
     @property
     def period(self) -> str:
@@ -66,7 +68,10 @@ def stage(
         raise
     ts = frame["ts"].to_physical().to_numpy()
     runs = SpanSet.from_bars(ts, timeframe)
-    return DataFile(name, str(frame["instrument"][0]), frame.height, size, int(ts[0]), int(ts[-1]), runs)
+    made = b""
+    if "known_at" in frame.columns:
+        made = segments.pack(segments.pieces(ts, frame["known_at"].to_physical().to_numpy(), timeframe))
+    return DataFile(name, str(frame["instrument"][0]), frame.height, size, int(ts[0]), int(ts[-1]), runs, made)
 
 
 def _plain(frame: pl.DataFrame, feature: bool) -> list[str]:
