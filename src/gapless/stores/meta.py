@@ -267,10 +267,12 @@ class Meta:
 
 
 def _thin(db: sqlite3.Connection, key: tuple[str, str, str]) -> None:
-    """States are large: the newest few are kept, and every twelfth before them; others are computed when needed."""
+    """States are large: the newest few are kept, fine and coarse, and every twelfth; others are computed when needed."""
     where = "name=? AND timeframe=? AND instrument=?"
     ordered = [r[0] for r in db.execute(f"SELECT period FROM checkpoint WHERE {where} ORDER BY last DESC", key)]
-    spare = [p for k, p in enumerate(ordered) if k >= _STATES and (len(ordered) - k) % _EVERY]
+    coarse = [p for p in ordered if len(p) == min(map(len, ordered))]
+    newest = {*ordered[:_STATES], *coarse[:_STATES]}
+    spare = [p for k, p in enumerate(ordered) if p not in newest and (len(ordered) - k) % _EVERY]
     marks = ",".join("?" * len(spare))
     db.execute(f"UPDATE checkpoint SET state=NULL WHERE {where} AND period IN ({marks})", (*key, *spare))
 
