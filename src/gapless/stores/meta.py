@@ -267,7 +267,7 @@ class Meta:
 
 
 def _thin(db: sqlite3.Connection, key: tuple[str, str, str]) -> None:
-    """States are large: the newest few are kept, fine and coarse, and every twelfth; others are computed when needed."""
+    """States are large: the newest few are kept, fine and coarse, and every twelfth; others are computed at need."""
     where = "name=? AND timeframe=? AND instrument=?"
     ordered = [r[0] for r in db.execute(f"SELECT period FROM checkpoint WHERE {where} ORDER BY last DESC", key)]
     coarse = [p for p in ordered if len(p) == min(map(len, ordered))]
