@@ -147,3 +147,27 @@ def clean(columns: tuple[str, ...]) -> dict[str, np.ndarray]:
     made = {"close": close, "open": close * 0.999, "high": close * 1.01, "low": close * 0.98}
     made |= {"session": np.floor(np.arange(400) / 50)}
     return {c: made.get(c, rng.lognormal(3, 1, 400)).copy() for c in columns}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_markets_without_life(name: str) -> None:
+    """Flat prices, no volume, nothing known, one bar, no bars: values or NaN within the bounds, never an error."""
+    for text in (expression(catalogue()[name], 1), plan_of(name)):
+        understood = plan({"x": text})
+        for bars in dead(understood.columns):
+            values = run(understood, bars)[0]["x"]
+            gate({"x": values}, {"x": catalogue()[name].bounds})
+            if bars and all(np.isnan(x).all() for x in bars.values()):
+                assert not np.isinf(values).any()
+
+
+def plan_of(name: str) -> str:
+    """The feature at its default parameters."""
+    return next(row["example"] for row in listing() if row["name"] == name)
+
+
+def dead(columns: tuple[str, ...]) -> list[dict[str, np.ndarray]]:
+    """Markets in which nothing happens."""
+    price = {c: 0.0 if "volume" in c or c == "trades" else 61234.56 for c in columns}
+    flat = {c: np.full(300, price[c]) for c in columns}
+    return [flat, {c: x * np.nan for c, x in flat.items()}, *({c: x[:n] for c, x in flat.items()} for n in (1, 0))]

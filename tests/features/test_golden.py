@@ -62,6 +62,19 @@ def assert_equal(found: np.ndarray, answer: np.ndarray, *, relative: float = 1e-
         ("bb.csv", "ta.bb(close, 20, 2).base", "mean(close, 20)"),
         ("bb.csv", "ta.bb(close, 20, 2).upper", "mean(close, 20) + 2 * std(close, 20)"),
         ("macd.csv", "ta.macd(close, 12, 26, 9).signal", "ema(ema(close, 12) - ema(close, 26), 9)"),
+        ("ma.csv", "ta.wma(close, 5)", "wma(close, 5)"),
+        ("ma.csv", "ta.wma(close, 20)", "wma(close, 20)"),
+        ("ma.csv", "ta.hma(close, 9)", "hma(close, 9)"),
+        ("ma.csv", "ta.hma(close, 20)", "hma(close, 20)"),
+        ("ma.csv", "ta.vwma(close, 20)", "vwma(close, 20)"),
+        ("bb.csv", "ta.bb(close, 20, 2).upper", "bb_upper()"),
+        ("bb.csv", "ta.bb(close, 20, 2).lower", "bb_lower()"),
+        ("bb.csv", "ta.bbw(close, 20, 2.1)", "100 * bb_width(close, 20, 2.1)"),
+        ("macd.csv", "ta.macd(close, 12, 26, 9).macd", "macd()"),
+        ("macd.csv", "ta.macd(close, 12, 26, 9).signal", "macd_signal()"),
+        ("macd.csv", "ta.macd(close, 12, 26, 9).hist", "macd_hist()"),
+        ("mfi+rsi+stoch.csv", "ta.mfi(close, 14)", "mfi(close, 14)"),
+        ("mfi+rsi+stoch.csv", "ta.stoch(close, high, low, 20)", "stoch(20)"),
     ],
 )
 def test_tradingview_chart_exports(file: str, column: str, expression: str) -> None:
@@ -82,6 +95,10 @@ def test_tradingview_chart_exports(file: str, column: str, expression: str) -> N
         ("ma.csv", "ta.ema(close, 20)", "ema(close, 20)"),
         ("ma.csv", "ta.rma(high, 15)", "rma(high, 15)"),
         ("mfi+rsi+stoch.csv", "ta.rsi(close, 14)", "rsi(close, 14)"),
+        ("macd.csv", "ta.macd(close, 12, 26, 9).macd", "macd()"),
+        ("macd.csv", "ta.macd(close, 12, 26, 9).signal", "macd_signal()"),
+        ("macd.csv", "ta.macd(close, 12, 26, 9).hist", "macd_hist()"),
+        ("mfi+rsi+stoch.csv", "ta.stoch(close, high, low, 20)", "stoch(20)"),
     ],
 )
 def test_tradingview_recursions_to_the_bit(file: str, column: str, expression: str) -> None:
@@ -106,6 +123,20 @@ def test_tradingview_recursions_to_the_bit(file: str, column: str, expression: s
         ("atr_14", "rma(tr(), 14)"),
         ("bb_std20", "std(close, 20)"),
         ("vwma_10", "sum(close * volume, 10) / sum(volume, 10)"),
+        ("vwma_10", "vwma(close, 10)"),
+        ("macd_12_26_9", "macd()"),
+        ("macd_signal_9", "macd_signal()"),
+        ("macd_hist", "macd_hist()"),
+        ("stoch_rawk_14", "stoch()"),
+        ("stoch_k_14_3", "stoch_k()"),
+        ("stoch_d_14_3_3", "stoch_d()"),
+        ("pdi_14", "plus_di()"),
+        ("mdi_14", "minus_di()"),
+        ("dx_14", "100 * abs(plus_di() - minus_di()) / (plus_di() + minus_di())"),
+        ("adx_14", "adx()"),
+        ("bb_up_20_2", "bb_upper()"),
+        ("bb_lo_20_2", "bb_lower()"),
+        ("obv", "obv()"),
     ],
 )
 def test_spreadsheets(column: str, expression: str) -> None:
@@ -122,6 +153,15 @@ def test_spreadsheets(column: str, expression: str) -> None:
         ("rsi", "rsi", "rsi(close, 14)"),
         ("atr", "tr", "tr()"),
         ("atr", "atr", "rma(tr(), 14)"),
+        ("adx", "pdi", "plus_di()"),
+        ("adx", "mdi", "minus_di()"),
+        ("adx", "adx", "adx()"),
+        ("macd", "macd", "macd()"),
+        ("macd", "signal", "macd_signal()"),
+        ("macd", "histogram", "macd_hist()"),
+        ("stoch", "k", "stoch_k()"),
+        ("stoch", "d", "stoch_d()"),
+        ("vwma", "vwma", "vwma(close, 14)"),
     ],
 )
 def test_library_baselines(file: str, key: str, expression: str) -> None:
@@ -165,3 +205,87 @@ def test_lean_wilder_atr() -> None:
     found, known = ours("atr(14)", sheet), np.isfinite(sheet["average true range 14"])
     assert known.sum() > 10
     np.testing.assert_allclose(found[known], sheet["average true range 14"][known], atol=5.1e-6)
+
+
+@pytest.mark.parametrize(
+    ("side", "expression"), [("highest", "9 * aroon_up(9) / 100 - 9"), ("lowest", "9 * aroon_down(9) / 100 - 9")]
+)
+def test_tradingview_bars_since_an_extreme(side: str, expression: str) -> None:
+    """Where the extreme of ten bars stands, the oldest of equals: Aroon of nine."""
+    bars = table(TRADINGVIEW / "highest+lowest.csv")
+    found, answer = ours(expression, bars), bars[f"ta.{side}bars(10)"]
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(answer))
+    np.testing.assert_allclose(found, answer, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("file", "column", "expression", "digit"),
+    [
+        ("cs-adx.csv", "+di14", "plus_di()", 5.1e-8),
+        ("cs-adx.csv", "-di14", "minus_di()", 5.1e-8),
+        ("cs-adx.csv", "adx", "adx()", 5.1e-8),
+        ("cs-bbands.csv", "middleband", "bb_middle()", 5.1e-7),
+        ("cs-bbands.csv", "highband", "bb_upper()", 5.1e-7),
+        ("cs-bbands.csv", "lowband", "bb_lower()", 5.1e-7),
+        ("cs-bbands.csv", "widthband", "100 * bb_width()", 5.1e-7),
+        ("cs-bbands.csv", "percentageband", "bb_percent()", 5.1e-7),
+    ],
+)
+def test_stockcharts_sheets(file: str, column: str, expression: str, digit: float) -> None:
+    """StockCharts' sheets, to half of their last printed digit, first value included.
+
+    Their MACD sheet is not among them: its means start from the first close.
+    """
+    sheet = table(STOCKCHARTS / file)
+    found, answer = ours(expression, sheet), sheet[column]
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(answer))
+    np.testing.assert_allclose(found, answer, rtol=0.0, atol=digit)
+
+
+def test_stockcharts_obv() -> None:
+    """StockCharts' on-balance volume starts from the first change, and is whole numbers."""
+    sheet = table(STOCKCHARTS / "cs-obv.csv")
+    sheet["volume"][0] = 0.0  # the sheet leaves the first one empty
+    np.testing.assert_array_equal(ours("obv()", sheet)[1:], sheet["obv"][1:])
+
+
+@pytest.mark.parametrize(
+    ("file", "column", "expression", "within"),
+    [
+        ("spy_with_adx.txt", "+di14", "plus_di()", 5.1e-5),
+        ("spy_with_adx.txt", "-di14", "minus_di()", 5.1e-5),
+        ("spy_with_adx.txt", "adx 14", "adx()", 5.1e-5),
+        ("spy_aroon_oscillator.txt", "aroon oscillator 14", "aroon_osc(14, 'latest')", 1e-5),
+        ("spy_bollinger_bands.txt", "moving average 20", "bb_middle()", 1e-9),
+        ("spy_bollinger_bands.txt", "bollinger bands® 20 2 top", "bb_upper()", 1e-4),
+        ("spy_bollinger_bands.txt", "bollinger bands® 20 2 bottom", "bb_lower()", 1e-4),
+        ("spy_bollinger_bands.txt", "bandwidth", "100 * bb_width()", 2e-4),
+        ("spy_bollinger_bands.txt", "%b", "bb_percent()", 1e-4),
+        ("spy_with_cci.txt", "commodity channel index (cci) 14", "cci(14)", 3e-3),
+        ("spy_with_macd.txt", "macd", "macd()", 1e-5),
+        ("spy_with_macd.txt", "signal", "macd_signal()", 1e-5),
+        ("spy_with_macd.txt", "histogram", "macd_hist()", 1e-5),
+        ("spy_with_roc50.txt", "rate of change 50", "mom(50)", 1e-4),  # of this sheet a difference
+        ("spy_with_stoch12k3.txt", "stochastics 12 %k 3", "stoch_k(12, 3)", 5e-4),
+        ("spy_with_stoch12k3.txt", "%d 5", "stoch_d(12, 3, 5)", 5e-4),
+        ("spy_with_vwma.csv", "vwma20", "vwma()", 1e-9),
+        ("spy_with_indicators.txt", "sma14", "sma(close, 14)", 6e-3),
+        ("spy_with_indicators.txt", "ema14", "ema(close, 14)", 6e-3),
+        ("spy_with_indicators.txt", "macd 12 26", "macd()", 5e-4),
+        ("spy_with_indicators.txt", "rsi 14 wilder", "rsi()", 6e-6),
+    ],
+)
+def test_lean_sheets(file: str, column: str, expression: str, within: float) -> None:
+    """QuantConnect LEAN's sheets, to their printed digits or to what their rounded prices allow; where they begin."""
+    sheet = table(LEAN / file)
+    found, known = ours(expression, sheet), np.isfinite(sheet[column])
+    assert known.sum() > 100
+    assert np.isfinite(found[known]).all()
+    np.testing.assert_allclose(found[known], sheet[column][known], rtol=0.0, atol=within)
+
+
+def test_lean_obv() -> None:
+    """LEAN's on-balance volume starts from the first volume: its changes are ours, to seven printed digits."""
+    sheet = table(LEAN / "spy_with_obv.txt")
+    gap = ours("obv()", sheet)[1:] - sheet["obv"][1:]
+    np.testing.assert_allclose(gap, -sheet["volume"][0], rtol=0.0, atol=2e3)

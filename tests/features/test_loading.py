@@ -90,8 +90,8 @@ def test_an_edited_primitive_is_compiled_anew(tmp_path: Path) -> None:
     assert python(COMPUTE, **own) == "7.0 1"
     primitive = tmp_path / "site" / "gapless" / "features" / "kernels" / "recursions.py"
     text = primitive.read_text()
-    assert "y = y + alpha * (v - y)" in text
-    primitive.write_text(text.replace("y = y + alpha * (v - y)", "y = y + alpha * (v - y) + 100.0"))
+    assert "return y + alpha * (v - y)" in text
+    primitive.write_text(text.replace("return y + alpha * (v - y)", "return y + alpha * (v - y) + 100.0"))
     assert python(COMPUTE, **own) != "7.0 1"
 
 

@@ -21,7 +21,7 @@ from gapless.features import operators as code
 from gapless.features.kernels import lanes, machines, recursions, votes, windows
 from gapless.features.kernels.compiled import Lane, Rows, Table, announced, compiled, driver
 from gapless.features.kernels.lanes import copy, lane_arithmetic, lane_compare, lane_join, lane_select
-from gapless.features.kernels.machines import machine_lane
+from gapless.features.kernels.machines import machine_symbols, machine_time
 from gapless.features.kernels.recursions import recur_four, recur_symbols, recur_time, view
 from gapless.features.kernels.votes import lane_vote
 from gapless.features.kernels.windows import fold, fold_start, ordered_once, ordered_time
@@ -60,11 +60,11 @@ def run_batch(prog: Table, par: Rows, buf: Rows, st: Lane, a: int, b: int) -> No
         elif op <= code.AGE:
             fold_start(op, y, o)
             for j in range(int(par[pc, 0]) - 1, -1, -1):
-                fold(op, view(buf, prog[pc, 2], prog[pc, 3] + j, a, b), y, o, j)
+                fold(op, view(buf, prog[pc, 2], prog[pc, 3] + j, a, b), y, o, j, par[pc, 1])
         elif op <= code.ROBUST_ZSCORE:
             ordered_time(op, buf[prog[pc, 2]], a - prog[pc, 3], int(par[pc, 0]), par[pc, 1], o)
         else:
-            machine_lane(op, x, y, z, o, st.reshape((st.shape[0], 1)), prog[pc, 8], np.zeros(1, np.int64), par[pc])
+            machine_time(op, x, y, z, o, st.reshape((st.shape[0], 1)), prog[pc, 8], par[pc])
         pc += np.int64(1)
 
 
@@ -103,43 +103,65 @@ def run_live(
     ``cur`` is (slot, lane), its last three rows scratch; ``st`` (state, symbol); ``hist`` (row, symbol) holds one ring
     per kept slot, ``rings`` (slot, 2) its first row and its size − 1; ``heads`` counts each symbol's bars.
     """
-    m, scratch = who.shape[0], cur.shape[0] - 3
+    m, level = who.shape[0], aligned(heads, who)
     for pc in range(prog.shape[0]):
         op = prog[pc, 0]
-        for j in range(3):
-            slot, lag = prog[pc, 2 + 2 * j], prog[pc, 3 + 2 * j]
-            if lag > 0:
-                past(hist, rings[slot, 0], rings[slot, 1], heads, who, lag, cur[scratch + j, :m])
-        x = cur[prog[pc, 2] if prog[pc, 3] == 0 else scratch, :m]
-        y = cur[prog[pc, 4] if prog[pc, 5] == 0 else scratch + 1, :m]
-        z = cur[prog[pc, 6] if prog[pc, 7] == 0 else scratch + 2, :m]
+        x = lagged(prog, pc, 0, cur, hist, rings, heads, who, level)
+        y = lagged(prog, pc, 1, cur, hist, rings, heads, who, level)
+        z = lagged(prog, pc, 2, cur, hist, rings, heads, who, level)
         o = cur[prog[pc, 1], :m]
         if op <= code.SQUARED:
             stateless(op, x, y, z, o, par[pc, 0], par[pc, 1])
         elif op <= code.AGE:
-            fold_live(prog, par, pc, x, y, o, cur[scratch, :m], hist, rings, heads, who)
+            fold_live(prog, par, pc, x, y, o, cur[cur.shape[0] - 3, :m], hist, rings, heads, who, level)
         elif op <= code.ROBUST_ZSCORE:
             ordered_live(prog, par, pc, x, o, hist, rings, heads, who)
         elif op <= code.RMA:
-            recur_symbols(op, x, o, st, prog[pc, 8], who, par[pc, 0], par[pc, 1])
+            recur_symbols(op, x, o, st, prog[pc, 8], who, par[pc, 0], par[pc, 1], level)
         else:
-            machine_lane(op, x, y, z, o, st, prog[pc, 8], who, par[pc])
-    keep(cur, hist, rings, heads, who)
+            machine_symbols(op, x, y, z, o, st, prog[pc, 8], who, par[pc], level)
+    keep(cur, hist, rings, heads, who, level)
+
+
+@compiled
+def aligned(heads: Table, who: Table) -> bool:
+    """Do the first symbols step, in order, each with as many bars behind it? Then rows of the rings are lanes."""
+    same = True
+    for i in range(who.shape[0]):
+        same = same and who[i] == i and heads[i] == heads[0]
+    return same
+
+
+@compiled
+def lagged(
+    prog: Table, pc: int, j: int, cur: Rows, hist: Rows, rings: Table, heads: Table, who: Table, level: bool
+) -> Lane:
+    """Operand ``j`` of an instruction: a slot's lane, a row of its ring, or gathered from the ring into scratch."""
+    m, slot, lag = who.shape[0], prog[pc, 2 + 2 * j], prog[pc, 3 + 2 * j]
+    if lag == 0 or m == 0:
+        return cur[slot, :m]
+    if level:
+        return hist[rings[slot, 0] + ((heads[0] - lag) & rings[slot, 1]), :m]
+    past(hist, rings[slot, 0], rings[slot, 1], heads, who, lag, cur[cur.shape[0] - 3 + j, :m])
+    return cur[cur.shape[0] - 3 + j, :m]
 
 
 @compiled
 def fold_live(
     prog: Table, par: Rows, pc: int, x: Lane, y: Lane, o: Lane, scratch: Lane,
-    hist: Rows, rings: Table, heads: Table, who: Table,
+    hist: Rows, rings: Table, heads: Table, who: Table, level: bool,
 ) -> None:  # fmt: skip
     """A fold of every symbol's window; ``scratch`` is overwritten, and may be where ``x`` stands."""
-    slot, lag = prog[pc, 2], prog[pc, 3]
+    m, slot, lag = who.shape[0], prog[pc, 2], prog[pc, 3]
     newest = x.copy()
     fold_start(prog[pc, 0], y, o)
     for j in range(int(par[pc, 0]) - 1, 0, -1):
-        past(hist, rings[slot, 0], rings[slot, 1], heads, who, lag + j, scratch)
-        fold(prog[pc, 0], scratch, y, o, j)
-    fold(prog[pc, 0], newest, y, o, 0)
+        if level and m > 0:
+            fold(prog[pc, 0], hist[rings[slot, 0] + ((heads[0] - lag - j) & rings[slot, 1]), :m], y, o, j, par[pc, 1])
+        else:
+            past(hist, rings[slot, 0], rings[slot, 1], heads, who, lag + j, scratch)
+            fold(prog[pc, 0], scratch, y, o, j, par[pc, 1])
+    fold(prog[pc, 0], newest, y, o, 0, par[pc, 1])
 
 
 @compiled
@@ -158,14 +180,21 @@ def ordered_live(
 
 
 @compiled
-def keep(cur: Rows, hist: Rows, rings: Table, heads: Table, who: Table) -> None:
+def keep(cur: Rows, hist: Rows, rings: Table, heads: Table, who: Table, level: bool) -> None:
     """Write the lanes that lags will ask for into their rings, and count the bar."""
+    m = who.shape[0]
     for slot in range(rings.shape[0]):
-        if rings[slot, 1] >= 0:
-            for i in range(who.shape[0]):
-                s = who[i]
-                hist[rings[slot, 0] + (heads[s] & rings[slot, 1]), s] = cur[slot, i]
-    for i in range(who.shape[0]):
+        base, mask = rings[slot]
+        if mask < 0 or m == 0:
+            continue
+        if level:
+            row = hist[base + (heads[0] & mask), :m]
+            for i in range(m):
+                row[i] = cur[slot, i]
+        else:
+            for i in range(m):
+                hist[base + (heads[who[i]] & mask), who[i]] = cur[slot, i]
+    for i in range(m):
         heads[who[i]] += 1
 
 

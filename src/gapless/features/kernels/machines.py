@@ -12,6 +12,7 @@ from gapless.features import operators as code
 from gapless.features.kernels.compiled import Lane, Rows, Table, compiled
 
 nan = np.nan
+STRETCH = 64  # bars handed over at once where nothing is missing
 
 
 @compiled
@@ -31,6 +32,57 @@ def steady_step(v: float, mean: float, st: Rows, k: int, s: int, length: int) ->
         if count == length:
             st[k, s] = mean if mean - mean == 0.0 else ring_mean(st, k + 3, s, length, at)
     return float(st[k, s]) if count == length else nan
+
+
+@compiled
+def steady_time(x: Lane, mean: Lane, o: Lane, st: Rows, k: int, length: int) -> None:
+    """``steady_step`` along time; stretches without a hole are handed over whole, which gives the same bits."""
+    m, at = o.shape[0], 0
+    while at < m:
+        end = min(at + STRETCH, m)
+        known = 0
+        for i in range(at, end):
+            known += 1 if (x[i] - x[i]) + (mean[i] - mean[i]) == 0.0 else 0
+        if known == end - at and st[k + 1, 0] >= length:
+            steady_stretch(x[at:end], mean[at:end], o[at:end], st, k, length)
+        else:
+            for i in range(at, end):
+                o[i] = steady_step(x[i], mean[i], st, k, 0, length)
+        at = end
+
+
+@compiled
+def steady_stretch(x: Lane, mean: Lane, o: Lane, st: Rows, k: int, length: int) -> None:
+    """Known values only: the means are the result, the ring takes the newest values."""
+    m, at = o.shape[0], int(st[k + 2, 0])
+    for i in range(m):
+        o[i] = mean[i]
+    first = max(m - length, 0)
+    at = (at + first) % length
+    for i in range(first, m):
+        st[k + 3 + at, 0] = x[i]
+        at = at + 1 if at + 1 < length else 0
+    st[k, 0], st[k + 2, 0] = mean[m - 1], at
+
+
+@compiled
+def steady_symbols(x: Lane, mean: Lane, o: Lane, st: Rows, k: int, who: Table, length: int, level: bool) -> None:
+    """``steady_step`` of every symbol; where all stand alike and nothing is missing, in lanes: the same bits."""
+    m, alike = o.shape[0], 0
+    if level and m > 0:
+        count, place = st[k + 1, :m], st[k + 2, :m]
+        for i in range(m):
+            known = (x[i] - x[i]) + (mean[i] - mean[i]) == 0.0
+            alike += 1 if known and count[i] >= length and place[i] == place[0] else 0
+    if alike < m or m == 0:
+        for i in range(m):
+            o[i] = steady_step(x[i], mean[i], st, k, who[i], length)
+        return
+    at = int(st[k + 2, 0])
+    last, place, ring = st[k, :m], st[k + 2, :m], st[k + 3 + at, :m]
+    after = float(at + 1 if at + 1 < length else 0)
+    for i in range(m):
+        ring[i], last[i], o[i], place[i] = x[i], mean[i], mean[i], after
 
 
 @compiled
@@ -150,8 +202,22 @@ def machine_step(op: int, x: float, y: float, z: float, st: Rows, k: int, s: int
 
 
 @compiled
-def machine_lane(op: int, x: Lane, y: Lane, z: Lane, o: Lane, st: Rows, k: int, who: Table, par: Lane) -> None:
-    """A machine over a lane: along time where ``who`` names one symbol, else one step of each symbol."""
-    along = who.shape[0] == 1
-    for i in range(o.shape[0]):
-        o[i] = machine_step(op, x[i], y[i], z[i], st, k, who[0] if along else who[i], par)
+def machine_time(op: int, x: Lane, y: Lane, z: Lane, o: Lane, st: Rows, k: int, par: Lane) -> None:
+    """A machine along time; ``st`` is (state, 1)."""
+    if op == code.STEADY:
+        steady_time(x, y, o, st, k, int(par[0]))
+    else:
+        for i in range(o.shape[0]):
+            o[i] = machine_step(op, x[i], y[i], z[i], st, k, 0, par)
+
+
+@compiled
+def machine_symbols(
+    op: int, x: Lane, y: Lane, z: Lane, o: Lane, st: Rows, k: int, who: Table, par: Lane, level: bool
+) -> None:
+    """One step of a machine for every symbol in ``who``; ``level``: they are the first ones, in order."""
+    if op == code.STEADY:
+        steady_symbols(x, y, o, st, k, who, int(par[0]), level)
+    else:
+        for i in range(o.shape[0]):
+            o[i] = machine_step(op, x[i], y[i], z[i], st, k, who[i], par)

@@ -46,6 +46,18 @@ def seed_step(v: float, y: float, c: float, e: float, n: float) -> Step:
 
 
 @compiled
+def ema_next(v: float, y: float, alpha: float) -> float:
+    """An exponential mean, once seeded."""
+    return y + alpha * (v - y)
+
+
+@compiled
+def rma_next(v: float, y: float, n: float) -> float:
+    """Wilder's mean, once seeded."""
+    return (y * (n - 1.0) + v) / n
+
+
+@compiled
 def ema_step(v: float, y: float, c: float, e: float, n: float, alpha: float) -> Step:
     """One step of an exponential mean seeded with the mean of its first n values: (value, state, count, owed).
 
@@ -54,7 +66,7 @@ def ema_step(v: float, y: float, c: float, e: float, n: float, alpha: float) -> 
     if v - v != 0.0:
         return nan, y, c, e
     if c >= n:
-        y = y + alpha * (v - y)
+        y = ema_next(v, y, alpha)
         return y, y, c, e
     return seed_step(v, y, c, e, n)
 
@@ -65,7 +77,7 @@ def rma_step(v: float, y: float, c: float, e: float, n: float) -> Step:
     if v - v != 0.0:
         return nan, y, c, e
     if c >= n:
-        y = (y * (n - 1.0) + v) / n
+        y = rma_next(v, y, n)
         return y, y, c, e
     return seed_step(v, y, c, e, n)
 
@@ -117,9 +129,25 @@ def recur_four(prog: Table, par: Rows, buf: Rows, st: Lane, four: Four, a: int, 
 
 
 @compiled
-def recur_symbols(op: int, x: Lane, o: Lane, st: Rows, k: int, who: Table, p: float, q: float) -> None:
-    """One step of a recursion for every symbol in ``who``; ``st`` is (state, symbol)."""
+def recur_symbols(op: int, x: Lane, o: Lane, st: Rows, k: int, who: Table, p: float, q: float, level: bool) -> None:
+    """One step of a recursion for every symbol in ``who``; ``st`` is (state, symbol).
+
+    ``level``: they are the first symbols, in order; where all are seeded and nothing is missing the lane is one loop.
+    """
+    m, settled = o.shape[0], 0
     y, c, e = st[k], st[k + 1], st[k + 2]
-    for i in range(o.shape[0]):
-        s = who[i]
-        o[i], y[s], c[s], e[s] = recur_step(op, x[i], y[s], c[s], e[s], p, q)
+    if level:
+        for i in range(m):
+            settled += 1 if x[i] - x[i] == 0.0 and c[i] >= p else 0
+    if settled < m:
+        for i in range(m):
+            s = who[i]
+            o[i], y[s], c[s], e[s] = recur_step(op, x[i], y[s], c[s], e[s], p, q)
+    elif op == code.EMA:
+        for i in range(m):
+            y[i] = ema_next(x[i], y[i], q)
+            o[i] = y[i]
+    else:
+        for i in range(m):
+            y[i] = rma_next(x[i], y[i], p)
+            o[i] = y[i]

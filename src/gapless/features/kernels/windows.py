@@ -23,15 +23,15 @@ def fold_start(op: int, y: Lane, o: Lane) -> None:
 
 
 @compiled
-def fold(op: int, x: Lane, y: Lane, o: Lane, age: int) -> None:
-    """Fold the values ``age`` bars ago into the result."""
+def fold(op: int, x: Lane, y: Lane, o: Lane, age: int, latest: float) -> None:
+    """Fold the values ``age`` bars ago into the result; ``latest`` chooses among equals."""
     m = o.shape[0]
     if op == code.DEVIATION:
         for i in range(m):
             o[i] += abs(x[i] - y[i])
     elif op == code.AGE:
         for i in range(m):
-            o[i] = float(age) if x[i] == y[i] else o[i]
+            o[i] = float(age) if x[i] == y[i] and (latest > 0.0 or o[i] != o[i]) else o[i]
 
 
 @compiled

@@ -64,44 +64,51 @@ def adx(bars: Bars, length: int = 14, smooth: int = 14) -> Node:
     return 100.0 * rma(abs(plus - minus) / above(both, 0.0).of("where", both, 1.0), smooth)
 
 
-def _age(x: Node, extreme: Node, length: int) -> Node:
-    """Bars since the window's extreme, the latest of several."""
-    return x.of("age", extreme, params=(float(length),))
+_AROON = "Chande, 1995; TradingView, Aroon"
+_TIES = {"ties": ("oldest", "latest")}
 
 
-@feature("trend", bounds=(0.0, 100.0), source="Chande, 1995; TradingView, Aroon")
-def aroon_up(bars: Bars, length: int = 14) -> Node:
-    """Aroon up: 100·(n − bars since the highest high of the last n + 1 bars) / n; of several, the latest.
-
-    >>> from gapless.features import sample
-    >>> sample("aroon_up(2)", high=[3, 4, 3, 2])
-    [nan, nan, 50.0, 0.0]
-    """
-    age = _age(bars.high, highest(bars.high, length + 1), length + 1)
+def _aroon(x: Node, extreme: Node, length: int, ties: str) -> Node:
+    """100·(n − bars since the extreme) / n."""
+    age = x.of("age", extreme, params=(length + 1.0, float(ties == "latest")))
     return 100.0 * (length - age) / length
 
 
-@feature("trend", bounds=(0.0, 100.0), source="Chande, 1995; TradingView, Aroon")
-def aroon_down(bars: Bars, length: int = 14) -> Node:
-    """Aroon down: 100·(n − bars since the lowest low of the last n + 1 bars) / n; of several, the latest.
+@feature("trend", bounds=(0.0, 100.0), source=_AROON, choices=_TIES)
+def aroon_up(bars: Bars, length: int = 14, ties: str = "oldest") -> Node:
+    """Aroon up: 100·(n − bars since the highest high of the last n + 1 bars) / n.
+
+    Of equal highs the oldest counts, as on TradingView; others take the latest.
+
+    >>> from gapless.features import sample
+    >>> sample("aroon_up(2)", high=[3, 4, 4, 2])
+    [nan, nan, 50.0, 0.0]
+    >>> sample('aroon_up(2, "latest")', high=[3, 4, 4, 2])
+    [nan, nan, 100.0, 50.0]
+    """
+    return _aroon(bars.high, highest(bars.high, length + 1), length, ties)
+
+
+@feature("trend", bounds=(0.0, 100.0), source=_AROON, choices=_TIES)
+def aroon_down(bars: Bars, length: int = 14, ties: str = "oldest") -> Node:
+    """Aroon down: 100·(n − bars since the lowest low of the last n + 1 bars) / n; of equal lows the oldest.
 
     >>> from gapless.features import sample
     >>> sample("aroon_down(2)", low=[3, 2, 3, 4])
     [nan, nan, 50.0, 0.0]
     """
-    age = _age(bars.low, lowest(bars.low, length + 1), length + 1)
-    return 100.0 * (length - age) / length
+    return _aroon(bars.low, lowest(bars.low, length + 1), length, ties)
 
 
-@feature("trend", bounds=(-100.0, 100.0), source="Chande, 1995")
-def aroon_osc(bars: Bars, length: int = 14) -> Node:
+@feature("trend", bounds=(-100.0, 100.0), source=_AROON, choices=_TIES)
+def aroon_osc(bars: Bars, length: int = 14, ties: str = "oldest") -> Node:
     """Aroon oscillator: up less down.
 
     >>> from gapless.features import sample
     >>> sample("aroon_osc(2)", high=[3, 4, 5], low=[1, 2, 3])
     [nan, nan, 100.0]
     """
-    return aroon_up(bars, length) - aroon_down(bars, length)
+    return aroon_up(bars, length, ties) - aroon_down(bars, length, ties)
 
 
 @feature("trend", source="Wilder, New Concepts in Technical Trading Systems, 1978; TradingView ta.sar")

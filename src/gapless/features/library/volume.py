@@ -61,14 +61,16 @@ def cmf(bars: Bars, length: int = 20) -> Node:
 def mfi(bars: Bars, x: Node = TYPICAL, length: int = 14) -> Node:
     """Money flow index: 100 − 100 / (1 + rising money / falling money), money being x · volume.
 
-    100 without falls, 0 without rises, NaN where nothing moved or traded.
+    100 without falls, 0 without rises, NaN where nothing moved or traded. The first bar counts as both, as on
+    TradingView.
 
     >>> from gapless.features import sample
     >>> sample("mfi(close, 2)", close=[1, 2, 1, 1], volume=[1, 1, 2, 1])
-    [nan, nan, 50.0, 0.0]
+    [nan, 75.0, 50.0, 0.0]
     """
     change, money = x - x.lag(1), x * bars.volume
-    rises, falls = money * change.of("greater", 0.0), money * (-change).of("greater", 0.0)
+    rises = money * change.of("greater", 0.0).of("first_known", 1.0)
+    falls = money * (-change).of("greater", 0.0).of("first_known", 1.0)
     return 100.0 - 100.0 / (1.0 + total(rises, length) / total(falls, length))
 
 
