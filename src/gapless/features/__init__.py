@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gapless.features.frames import compute
+    from gapless.features.panel import sample_across
     from gapless.features.planning import FeaturePlan, listing, plan, run, sample
     from gapless.features.proof import Certificate, prove
     from gapless.features.registry import catalogue
@@ -34,6 +35,7 @@ __all__ = [
     "prove",
     "run",
     "sample",
+    "sample_across",
 ]
 
 # Looked up on first use: importing this package loads neither polars nor Numba.
@@ -41,6 +43,7 @@ _HOMES = {
     "Certificate": "proof", "FeaturePlan": "planning", "Stream": "stream", "catalogue": "registry", "compute": "frames",
     "gate": "schema", "label": "words", "labels": "words", "listing": "planning", "plan": "planning",
     "prove": "proof", "run": "planning", "sample": "planning",
+    "sample_across": "panel",
 }  # fmt: skip
 
 

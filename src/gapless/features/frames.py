@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import polars as pl
 
-from gapless.errors import InputError
+from gapless.errors import InputError, UsageError
+from gapless.features.panel import Groups, Members, Panel, Population
 from gapless.features.planning import FeaturePlan, plan, run
 from gapless.features.program import Floats, Ints
 from gapless.features.registry import SESSION
@@ -18,14 +19,26 @@ DAY = 86_400_000_000
 Frames = Mapping[str, pl.DataFrame]
 
 
-def compute(bars: pl.DataFrame, features: Mapping[str, str], *, others: Frames | None = None) -> pl.DataFrame:
+def compute(
+    bars: pl.DataFrame,
+    features: Mapping[str, str],
+    *,
+    others: Frames | None = None,
+    groups: Groups | None = None,
+    members: Members | None = None,
+    coverage: bool = False,
+) -> pl.DataFrame:
     """Features of the bars: ``instrument`` (if there is one), ``ts``, then one Float64 column for each name.
 
     ``bars``: ``ts`` strictly increasing within each instrument, and the columns that the features read; rows keep their
     order. ``others``: frames of other series by ``VENUE:SYMBOL``, joined by equal ``ts``; an instrument that stands in
-    ``bars`` need not be repeated. A value that is not known is NaN, never 0. Division by zero follows IEEE 754. Raises
+    ``bars`` need not be repeated. A value that is not known is NaN, never 0. Division by zero follows IEEE 754.
+
+    Features that compare instruments (``rank`` …) compare those of ``bars``. ``groups``: grouping → instrument → group,
+    for ``by=``. ``members``: when each instrument belongs to the population (a SpanSet each); left out, all always do.
+    ``coverage`` adds ``NAME_coverage`` to each of them: members with a value ÷ members expected at that time. Raises
     ExpressionError or UnknownName for a wrong expression, InputError for a frame that is not bars, SchemaViolation
-    for values outside a feature's declared bounds.
+    for values outside a feature's declared bounds, UsageError for options that no feature asks for.
 
     >>> bars = pl.DataFrame({"ts": pl.datetime_range(pl.date(2025, 1, 1), pl.date(2025, 1, 4), eager=True,
     ...     time_zone="UTC"), "close": [1.0, 2.0, 4.0, 4.0]})
@@ -36,8 +49,10 @@ def compute(bars: pl.DataFrame, features: Mapping[str, str], *, others: Frames |
     ts = times(bars)
     joined = _sources(bars, ts, understood, others or {})
     inputs = {name: numbers(bars, name) for name in understood.inputs}
+    if check_options(understood, groups, members, coverage):
+        return _compare(bars, ts, understood, inputs, joined, (groups, members, coverage))
     outputs = {name: np.empty(bars.height) for name in understood.names}
-    for instrument, rows in groups(bars):
+    for instrument, rows in instruments(bars):
         _check_order(ts[rows], instrument)
         columns = {name: x[rows] for name, x in inputs.items()}
         columns |= {name: align(ts[rows], *source) for name, source in joined.items()}
@@ -45,8 +60,49 @@ def compute(bars: pl.DataFrame, features: Mapping[str, str], *, others: Frames |
         try_gate(understood, values, ts[rows], instrument)
         for name, x in values.items():
             outputs[name][rows] = x
+    return _framed(bars, outputs)
+
+
+def _framed(bars: pl.DataFrame, outputs: Mapping[str, Floats]) -> pl.DataFrame:
     keys = [bars[name] for name in ("instrument", "ts") if name in bars.columns]
     return pl.DataFrame([*keys, *(pl.Series(name, x) for name, x in outputs.items())])
+
+
+def check_options(understood: FeaturePlan, groups: Groups | None, members: Members | None, coverage: bool) -> bool:
+    """Does any feature compare instruments? UsageError when none does and an option says how."""
+    given = {"groups": groups is not None, "members": members is not None, "coverage": coverage}
+    if not understood.crossing and any(given.values()):
+        name = next(name for name, is_given in given.items() if is_given)
+        raise UsageError(f"{name}: no feature compares instruments.", hint=f"leave {name} out, or use rank(x)")
+    return bool(understood.crossing)
+
+
+def _compare(
+    bars: pl.DataFrame,
+    ts: Ints,
+    understood: FeaturePlan,
+    inputs: dict[str, Floats],
+    joined: dict[str, tuple[Ints, Floats]],
+    options: tuple[Groups | None, Members | None, bool],
+) -> pl.DataFrame:
+    """Features that compare instruments, of a frame of several."""
+    if "instrument" not in bars.columns:
+        understood.refuse_crossing(
+            "compute it from bars without a column instrument", "add it: VENUE:SYMBOL in each row"
+        )
+    rows = dict(instruments(bars))
+    for instrument, mine in rows.items():
+        _check_order(ts[mine], instrument)
+    columns = inputs | {name: align(ts, *source) for name, source in joined.items()}
+    groups, members, coverage = options
+    panel = Panel(understood, Population(rows, groups, members), coverage)
+    values = panel.run(ts, rows, columns)
+    for instrument, mine in rows.items():
+        part = {name: x[mine] for name, x in values.items()}
+        try_gate(understood, part, ts[mine], instrument)
+        for name, x in part.items():
+            values[name][mine] = x
+    return _framed(bars, values)
 
 
 def times(bars: pl.DataFrame) -> Ints:
@@ -87,7 +143,7 @@ def _sessions(bars: pl.DataFrame) -> Floats:
     return found.cast(pl.Float64).fill_null(np.nan).to_numpy()
 
 
-def groups(bars: pl.DataFrame) -> Iterator[tuple[str, slice | Ints]]:
+def instruments(bars: pl.DataFrame) -> Iterator[tuple[str, slice | Ints]]:
     """Rows of each instrument in their order; a slice where they stand together."""
     if "instrument" not in bars.columns:
         yield "", slice(0, bars.height)
@@ -124,7 +180,7 @@ def _sources(bars: pl.DataFrame, ts: Ints, understood: FeaturePlan, others: Fram
     unused = set(others) - {instrument for _, instrument in understood.others}
     if unused:
         raise InputError(f"others: {', '.join(sorted(unused))} is read by no feature.", hint="leave it out")
-    own = dict(groups(bars)) if understood.others and "instrument" in bars.columns else {}
+    own = dict(instruments(bars)) if understood.others and "instrument" in bars.columns else {}
     for column, instrument in understood.others if bars.height else ():  # no bars, nothing to join
         if instrument in others:
             frame = others[instrument]

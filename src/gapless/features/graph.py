@@ -25,7 +25,7 @@ Operand = tuple[int, int]  # node, lag
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One node: operator, inputs with lags, parameters; ``name`` of a column."""
+    """One node: operator, inputs with lags, parameters; ``name`` of a column, or of the grouping of a crossing."""
 
     op: str
     inputs: tuple[Operand, ...] = ()
@@ -69,6 +69,10 @@ class Graph:
         shared = min(moving)
         inputs = tuple((x.id, 0 if x.is_const else x.at - shared) for x in nodes)
         return self._add(Entry(op, inputs, params)).lag(shared)
+
+    def across(self, op: str, x: Node, by: str, least: int) -> Node:
+        """An operator across instruments at one time; a lag inside is not pulled out: it is not the same outside."""
+        return self._add(Entry(op, ((self.lane_of(x), 0),), (float(least),), by))
 
     def _add(self, entry: Entry) -> Node:
         if entry not in self.index:

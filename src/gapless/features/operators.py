@@ -35,6 +35,10 @@ CODES = (
 ) = range(len(CODES))
 # fmt: on
 
+# Operators across instruments stand in no program of one instrument: stages.py cuts the graph at them.
+ACROSS = ("rank", "cs_zscore", "demean")
+RANK, CS_ZSCORE, DEMEAN = range(len(ACROSS))
+
 Params = tuple[float, ...]
 PARAMS = 3  # numbers an instruction may carry
 

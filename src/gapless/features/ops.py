@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gapless.features import operators as code
-from gapless.features.kernels import lanes, machines, recursions, votes, windows
+from gapless.features.kernels import across, lanes, machines, recursions, votes, windows
+from gapless.features.kernels.across import run_across
 from gapless.features.kernels.compiled import Lane, Rows, Table, announced, compiled, driver
 from gapless.features.kernels.lanes import copy, lane_arithmetic, lane_compare, lane_join, lane_select
 from gapless.features.kernels.machines import machine_symbols, machine_time
@@ -199,20 +200,21 @@ def keep(cur: Rows, hist: Rows, rings: Table, heads: Table, who: Table, level: b
 
 
 class Kernels(NamedTuple):
-    """The two drivers and the copy; ``prove`` runs others than the compiled ones."""
+    """The two drivers, the copy, and sections; ``prove`` runs others than the compiled ones."""
 
     run_batch: Callable[..., None]
     run_live: Callable[..., None]
     copy: Callable[..., None]
+    run_across: Callable[..., None]
 
 
-COMPILED = Kernels(announced(run_batch), announced(run_live), copy)
+COMPILED = Kernels(announced(run_batch), announced(run_live), copy, announced(run_across))
 
 
 def interpreted(**replaced: Callable[..., Any]) -> Kernels:
     """The same functions run by Python itself, some of them ``replaced``: what the compiler is proved against."""
     space: dict[str, Any] = {}
-    for module in (lanes, votes, windows, recursions, machines):
+    for module in (lanes, votes, windows, recursions, machines, across):
         space |= vars(module)
     space |= globals()
     for name, function in list(space.items()):
@@ -220,4 +222,4 @@ def interpreted(**replaced: Callable[..., Any]) -> Kernels:
             plain = function.py_func
             space[name] = FunctionType(plain.__code__, space, name, plain.__defaults__)
     space.update(replaced)
-    return Kernels(space["run_batch"], space["run_live"], space["copy"])
+    return Kernels(space["run_batch"], space["run_live"], space["copy"], space["run_across"])

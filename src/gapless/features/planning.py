@@ -15,8 +15,9 @@ import polars as pl
 from gapless.errors import ExpressionError, InputError, UnknownName, UsageError
 from gapless.features.expr import Call, Term, build, parse
 from gapless.features.graph import CONST, INPUT, KERNEL_VERSION, Graph, Node
-from gapless.features.program import Floats, Program, compile_program
+from gapless.features.program import Floats, Program
 from gapless.features.registry import Bounds, Feature, Library, Param, catalogue
+from gapless.features.stages import Stages, crossings_of, split
 
 if TYPE_CHECKING:
     from gapless.features.ops import Kernels
@@ -41,9 +42,29 @@ class FeaturePlan:
     roots: tuple[Node, ...] = field(repr=False)
 
     @cached_property
+    def stages(self) -> Stages:
+        """The programs of one instrument, and what crosses instruments between them."""
+        return split(self.graph, self.roots)
+
+    @property
     def program(self) -> Program:
-        """What the kernels run; loads Numba."""
-        return compile_program(self.graph, list(self.roots))
+        """What the kernels run; UsageError when the features compare instruments."""
+        self.refuse_crossing("run it on one instrument", "compute a frame of several instruments, or use Stream")
+        return self.stages.parts[0].program
+
+    @cached_property
+    def crossing(self) -> tuple[str, ...]:
+        """The features that compare instruments."""
+        found = (name for name, root in zip(self.names, self.roots, strict=True) if crossings_of(self.graph, (root,)))
+        return tuple(found)
+
+    def refuse_crossing(self, what: str, hint: str) -> None:
+        """Raise UsageError when there is one."""
+        if self.crossing:
+            name = self.crossing[0]
+            raise UsageError(
+                f"feature '{name}' compares instruments ({self.expression(name)}): nobody can {what}.", hint=hint
+            )
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
@@ -124,6 +145,7 @@ class FeaturePlan:
         if entry.op == CONST:
             return f"#{i} = {entry.params[0]:g}"
         operands = [f"#{j}" + (f"[{lag}]" if lag else "") for j, lag in entry.inputs]
+        operands += [entry.name] if entry.name else []
         return f"#{i} = {entry.op}({', '.join(operands + [f'{p:g}' for p in entry.params])})"
 
     def _root(self, name: str) -> Node:
@@ -251,7 +273,7 @@ def _conform(plan: FeaturePlan, columns: Mapping[str, Floats]) -> dict[str, Floa
 def encode(plan: FeaturePlan, state: Floats) -> bytes:
     """A state vector as portable bytes: magic, version of the plan, digest, numbers."""
     body = state.astype("<f8").tobytes()
-    head = _MAGIC + f"{plan.version_all} {plan.program.layout}\n".encode()
+    head = _MAGIC + f"{plan.version_all} {plan.stages.layout}\n".encode()
     return head + hashlib.sha256(head + body).digest() + body
 
 
@@ -262,7 +284,7 @@ def decode(plan: FeaturePlan, blob: bytes) -> Floats:
     head, digest, body = blob[:end], blob[end : end + 32], blob[end + 32 :]
     if not head.startswith(_MAGIC) or hashlib.sha256(head + body).digest() != digest:
         raise UsageError("the state is damaged, or is no feature state.", hint=hint)
-    made_by, mine = head[len(_MAGIC) : -1].decode(), f"{plan.version_all} {plan.program.layout}"
-    if made_by != mine or len(body) != 8 * plan.program.state_size:
+    made_by, mine = head[len(_MAGIC) : -1].decode(), f"{plan.version_all} {plan.stages.layout}"
+    if made_by != mine or len(body) != 8 * plan.stages.state_size:
         raise UsageError(f"the state was made by version {made_by}, this plan is {mine}.", hint=hint)
     return np.frombuffer(body, dtype="<f8").astype(np.float64)

@@ -9,6 +9,7 @@ signature people type is the function's own, without ``Bars``. A series may have
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ COLUMNS = (*VALUES, *EXTRAS, SESSION)
 MAX_LENGTH = 250_000  # half a year of minutes; a z-score of it takes a third of a gigabyte while it runs
 Value = int | float | str
 Choices = Mapping[str, tuple[str, ...]]
+_GROUPING = re.compile(r"^[A-Za-z][A-Za-z0-9_]{0,99}$")
 Bounds = tuple[float | None, float | None]
 F = TypeVar("F", bound=Callable[..., Node])
 
@@ -57,7 +59,7 @@ class Param:
     """One parameter: ``series``, ``operand``, ``int``, ``float`` or ``text``; ``default`` None when it must be given.
 
     An ``operand`` is a series or a number; a series' default is an expression. A ``text`` is one of ``choices``, or,
-    where there are none, ``VENUE:SYMBOL``.
+    where there are none, ``VENUE:SYMBOL``; one that may be empty names a grouping of instruments.
     """
 
     name: str
@@ -180,6 +182,10 @@ def check_value(entry: Feature, param: Param, value: object) -> Value:
 def _check_text(say: str, param: Param, value: object, hint: str) -> str:
     if not isinstance(value, str):
         raise ExpressionError(f"{say} must be a word in quotes, not {value!r}.", hint=hint)
+    if param.default == "":
+        if value and not _GROUPING.match(value):
+            raise ExpressionError(f"{say}: '{value}' cannot name a grouping.", hint="letters, digits and _")
+        return value
     if not param.choices:
         try:
             return str(Instrument.parse(value))

@@ -1,6 +1,7 @@
 """The features, by family. Importing this package registers them all."""
 
 from gapless.features.library import (
+    across,
     bands,
     elementwise,
     flow,
@@ -20,6 +21,6 @@ from gapless.features.library import (
 )
 
 __all__ = [
-    "bands", "elementwise", "flow", "momentum", "moving", "ordered", "pairs", "prices", "ratings", "returns",
+    "across", "bands", "elementwise", "flow", "momentum", "moving", "ordered", "pairs", "prices", "ratings", "returns",
     "stochastic", "trend", "trends", "volatility", "volume", "windows",
 ]  # fmt: skip
