@@ -209,23 +209,20 @@ class Panel:
         stages = self.plan.stages
         parts = {name: stages.cut_state(states.get(name, stages.fresh_state())) for name in rows}
         for k, stage in enumerate(stages.parts):
+            lanes.update((name, np.full(len(crossings.ts), np.nan)) for name in stage.lanes)
             for name, mine in rows.items() if stage.lanes else ():
-                parts[name][k] = _run_stage(stage, lanes, mine, parts[name][k], len(crossings.ts), kernels)
+                parts[name][k] = _run_stage(stage, lanes, mine, parts[name][k], kernels)
             crossings.run(stage, lanes)
         states.update({name: np.concatenate(part) for name, part in parts.items()})
 
 
-def _run_stage(
-    stage: Stage, lanes: dict[str, Floats], mine: Rows, state: Floats, count: int, kernels: Kernels
-) -> Floats:
+def _run_stage(stage: Stage, lanes: dict[str, Floats], mine: Rows, state: Floats, kernels: Kernels) -> Floats:
     """One instrument through one stage; its state after."""
     from gapless.features.drivers import run_time
 
     inputs = {name: lanes[name][mine] for name, _ in stage.program.inputs}
     outputs, after = run_time(stage.program, inputs, state, kernels)
     for name, values in zip(stage.lanes, outputs, strict=True):
-        if name not in lanes:
-            lanes[name] = np.full(count, np.nan)
         lanes[name][mine] = values
     return after
 

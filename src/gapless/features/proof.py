@@ -14,6 +14,8 @@ all bars, but each check has been seen to fail on an operator broken on purpose.
 - ``start_independent``: with finite memory, a run that starts later gives the same rows once warm.
 - ``compiled_equals_interpreted``: Numba's and Python's bits are the same.
 - ``parameters_matter``: every parameter, when changed, changes values on the bars of some seed.
+
+What compares instruments is proved on panels of several (panel_proof.py).
 """
 
 from __future__ import annotations
@@ -100,14 +102,19 @@ def prove(
     if not seeds:
         raise UsageError("a proof needs at least one seed.", hint="seeds=[1, 2, 3]")
     with np.errstate(all="ignore"):  # interpreted kernels meet NaN and infinity on purpose
-        found = _checks([_case(understood, seed, kernels, library) for seed in seeds])
+        if understood.crossing:
+            from gapless.features.panel_proof import prove_panel
+
+            found = prove_panel(understood, seeds, kernels, library)
+        else:
+            found = _checks([_case(understood, seed, kernels, library) for seed in seeds])
     return Certificate(understood.expression("x"), understood.version("x"), found)
 
 
 def _checks(cases: Sequence[Case]) -> dict[str, Check]:
     found: dict[str, Check] = {}
     for name, check in CHECKS.items():
-        difference = _first((d := check(case)) and {"seed": case.seed, **d} for case in cases)
+        difference = first((d := check(case)) and {"seed": case.seed, **d} for case in cases)
         found[name] = {"first_difference": difference} if difference else "pass"
     idle = next(_idle_parameters(cases[0].plan.terms[0], cases), None)
     found["parameters_matter"] = {"first_difference": {"row": None, "same_with": idle}} if idle else "pass"
@@ -166,7 +173,7 @@ def _one_series(rng: np.random.Generator, count: int) -> Columns:
     }
 
 
-def _difference(expected: Floats, found: Floats, offset: int = 0, **more: Any) -> dict[str, Any] | None:
+def difference(expected: Floats, found: Floats, offset: int = 0, **more: Any) -> dict[str, Any] | None:
     """The first row whose bits differ."""
     if len(expected) != len(found):
         return {"rows": [len(expected), len(found)], **more}
@@ -177,7 +184,7 @@ def _difference(expected: Floats, found: Floats, offset: int = 0, **more: Any) -
     return {"row": row + offset, "expected": repr(float(expected[row])), "found": repr(float(found[row])), **more}
 
 
-def _first(differences: Iterator[dict[str, Any] | None]) -> dict[str, Any] | None:
+def first(differences: Iterator[dict[str, Any] | None]) -> dict[str, Any] | None:
     return next((found for found in differences if found), None)
 
 
@@ -200,7 +207,7 @@ def _steps(case: Case, bars: Columns, state: bytes | None = None) -> tuple[Float
 
 
 def _batch_equals_step(case: Case) -> dict[str, Any] | None:
-    return _difference(case.fresh, _steps(case, case.bars)[0])
+    return difference(case.fresh, _steps(case, case.bars)[0])
 
 
 def _chunked(case: Case) -> dict[str, Any] | None:
@@ -209,7 +216,7 @@ def _chunked(case: Case) -> dict[str, Any] | None:
         values, state = case.run(_slice(case.bars, start, cut), state)
         parts.append(values)
         start = cut
-    return _difference(case.fresh, np.concatenate(parts), cuts=case.cuts())
+    return difference(case.fresh, np.concatenate(parts), cuts=case.cuts())
 
 
 def _resumed(case: Case) -> dict[str, Any] | None:
@@ -223,9 +230,9 @@ def _resumed(case: Case) -> dict[str, Any] | None:
         rest, state = case.run(_slice(case.bars, stop), state)
         if state != end_state:
             return {"row": case.count - 1, "state": "differs", "cut": cut}
-        return _difference(case.fresh[cut:], np.concatenate([live, rest]), cut, cut=cut)
+        return difference(case.fresh[cut:], np.concatenate([live, rest]), cut, cut=cut)
 
-    return _first(at(cut) for cut in case.cuts())
+    return first(at(cut) for cut in case.cuts())
 
 
 def _edited(case: Case, bars: Columns, cut: int) -> dict[str, Any] | None:
@@ -233,7 +240,7 @@ def _edited(case: Case, bars: Columns, cut: int) -> dict[str, Any] | None:
     _, state = case.run(_slice(case.bars, 0, cut))
     tail, _ = case.run(_slice(bars, cut), state)
     fresh, _ = case.run(bars)
-    return _difference(fresh, np.concatenate([case.fresh[:cut], tail]), cut=cut)
+    return difference(fresh, np.concatenate([case.fresh[:cut], tail]), cut=cut)
 
 
 def _late(case: Case) -> dict[str, Any] | None:
@@ -243,9 +250,9 @@ def _late(case: Case) -> dict[str, Any] | None:
         if found or case.plan.memory is None:
             return found
         clean = cut + case.plan.memory  # rows from here on do not see the inserted bar
-        return _difference(case.fresh[clean - 1 :], case.run(bars)[0][clean:], clean, cut=cut)
+        return difference(case.fresh[clean - 1 :], case.run(bars)[0][clean:], clean, cut=cut)
 
-    return _first(at(cut) for cut in case.cuts())
+    return first(at(cut) for cut in case.cuts())
 
 
 def _corrected(case: Case) -> dict[str, Any] | None:
@@ -257,21 +264,21 @@ def _corrected(case: Case) -> dict[str, Any] | None:
         if found or case.plan.memory is None:
             return found
         clean = cut + case.plan.memory
-        return _difference(case.fresh[clean:], case.run(bars)[0][clean:], clean, cut=cut)
+        return difference(case.fresh[clean:], case.run(bars)[0][clean:], clean, cut=cut)
 
-    return _first(at(cut) for cut in case.cuts())
+    return first(at(cut) for cut in case.cuts())
 
 
 def _prefix_stable(case: Case) -> dict[str, Any] | None:
-    return _first(_difference(case.fresh[:cut], case.run(_slice(case.bars, 0, cut))[0], cut=cut) for cut in case.cuts())
+    return first(difference(case.fresh[:cut], case.run(_slice(case.bars, 0, cut))[0], cut=cut) for cut in case.cuts())
 
 
 def _no_look_ahead(case: Case) -> dict[str, Any] | None:
     def at(cut: int) -> dict[str, Any] | None:
         bars = {name: np.concatenate([x[:cut], x[cut:][::-1] * 3.0 + 1.0]) for name, x in case.bars.items()}
-        return _difference(case.fresh[:cut], case.run(bars)[0][:cut], cut=cut)
+        return difference(case.fresh[:cut], case.run(bars)[0][:cut], cut=cut)
 
-    return _first(at(cut) for cut in case.cuts())
+    return first(at(cut) for cut in case.cuts())
 
 
 def _start_independent(case: Case) -> dict[str, Any] | None:
@@ -281,15 +288,15 @@ def _start_independent(case: Case) -> dict[str, Any] | None:
 
     def at(cut: int) -> dict[str, Any] | None:
         warm = cut + memory - 1
-        return _difference(case.fresh[warm:], case.run(_slice(case.bars, cut))[0][memory - 1 :], warm, cut=cut)
+        return difference(case.fresh[warm:], case.run(_slice(case.bars, cut))[0][memory - 1 :], warm, cut=cut)
 
-    return _first(at(cut) for cut in case.cuts())
+    return first(at(cut) for cut in case.cuts())
 
 
 def _compiled_equals_interpreted(case: Case) -> dict[str, Any] | None:
     bars = _slice(case.bars, 0, min(case.count, case.plan.warmup["x"] + 150))
     plain, _ = run(case.plan, bars, kernels=interpreted())
-    return _difference(plain["x"], case.fresh[: len(plain["x"])])
+    return difference(plain["x"], case.fresh[: len(plain["x"])])
 
 
 def _idle_parameters(term: Term, cases: Sequence[Case]) -> Iterator[str]:
@@ -309,7 +316,7 @@ def _differs(case: Case, text: str) -> bool | None:
     values = case.run_other(other)
     if np.isnan(case.fresh).all() and np.isnan(values).all():
         return None
-    return _difference(case.fresh, values) is not None
+    return difference(case.fresh, values) is not None
 
 
 def variants(term: Term, by: int) -> list[str]:

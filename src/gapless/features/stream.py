@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 
 from gapless.errors import InputError, UnknownName, UsageError
-from gapless.features.frames import numbers, times, try_gate
+from gapless.features.frames import check_options, numbers, times, try_gate
+from gapless.features.panel import Groups, LivePanel, Members, Panel, Population
 from gapless.features.planning import decode, encode, plan
 from gapless.features.program import Floats, Ints
 from gapless.series import Instrument
@@ -38,6 +39,9 @@ class Stream:
     rows are its own bars. Bars of other series that an expression names (``close@BINANCE:BTCUSDT``) are taken from
     the same frame; without one there the input is NaN. ``state`` and ``restore`` carry everything over a restart.
 
+    Features that compare instruments (``rank`` …) compare those of the stream: a step then takes all bars of its time
+    at once, and no earlier time can follow. ``groups``, ``members``, ``coverage`` as in ``compute``.
+
     >>> s = Stream({"fast": "sma(close, 2)"}, ["X:A"])
     >>> def bar(minute, close):
     ...     return pl.DataFrame({"instrument": ["X:A"], "ts": [minute * 60_000_000], "close": [close]}).cast(
@@ -46,16 +50,29 @@ class Stream:
     (nan, 1.5)
     """
 
-    def __init__(self, features: Mapping[str, str], instruments: Iterable[str | Instrument]) -> None:
-        from gapless.features.drivers import Live
-
+    def __init__(
+        self,
+        features: Mapping[str, str],
+        instruments: Iterable[str | Instrument],
+        *,
+        groups: Groups | None = None,
+        members: Members | None = None,
+        coverage: bool = False,
+    ) -> None:
         self.plan = plan(features)
         self.instruments = tuple(str(Instrument.parse(name)) for name in instruments)
         if not self.instruments or len(set(self.instruments)) < len(self.instruments):
             raise UsageError("a stream needs instruments, each once.", hint="instruments=['BINANCE:BTCUSDT']")
         self._number = {name: i for i, name in enumerate(self.instruments)}
         self._others = {instrument for _, instrument in self.plan.others}
-        self._live = Live(self.plan.program, len(self.instruments))
+        from gapless.features.drivers import Live
+
+        self._live: Live | LivePanel
+        if check_options(self.plan, groups, members, coverage):
+            population = Population(self.instruments, groups, members)
+            self._live = LivePanel(Panel(self.plan, population, coverage), self.instruments)
+        else:
+            self._live = Live(self.plan.program, len(self.instruments))
         self._seen = self._look(pl.Series("instrument", [], dtype=pl.String))
         self._last: Ints = np.full(len(self.instruments), _NEVER, dtype=np.int64)
 
@@ -73,11 +90,16 @@ class Stream:
         for column, instrument in self.plan.others:
             value = numbers(bars, column)[rows.others[instrument]] if instrument in rows.others else np.nan
             columns[f"{column}@{instrument}"] = np.full(len(mine), value)
-        outputs: dict[str, Floats] = dict(zip(self.plan.names, self._live.step(columns, who), strict=True))
+        outputs = self._values(columns, who, ts)
         self._last[who] = ts
         try_gate(self.plan, outputs, np.full(len(mine), ts), "")
         keys = [bars[name].gather(mine) for name in ("instrument", "ts")]
         return pl.DataFrame([*keys, *(pl.Series(name, x) for name, x in outputs.items())])
+
+    def _values(self, columns: dict[str, Floats], who: Ints, ts: int) -> dict[str, Floats]:
+        if isinstance(self._live, LivePanel):
+            return self._live.step(columns, who, ts)
+        return dict(zip(self.plan.names, self._live.step(columns, who), strict=True))
 
     def last(self, instrument: str) -> int | None:
         """Time of the last bar stepped, µs since the epoch; None before the first."""
@@ -116,7 +138,7 @@ class Stream:
                 f"the state holds {', '.join(unknown)}, this stream does not.", hint="name them, or rebuild"
             )
         ready = {name: (decode(self.plan, state), last) for name, (state, last) in found.items()}
-        fresh = self.plan.program.fresh_state(), _NEVER
+        fresh = self.plan.stages.fresh_state(), _NEVER
         for i, name in enumerate(self.instruments):
             state, self._last[i] = ready.get(name, fresh)
             self._live.restore(i, state)
@@ -157,6 +179,12 @@ class Stream:
         return _Rows(column, mine, who, {name: i for i, name in enumerate(names) if name in self._others})
 
     def _check_later(self, who: Ints, ts: int) -> None:
+        newest = int(self._last.max())
+        if self.plan.crossing and len(who) and ts <= newest:
+            raise InputError(
+                f"the bars of {iso(ts)} come after a step of {iso(newest)}, whose comparisons are settled.",
+                hint="step all bars of one time at once; late ones go through restore: take the state before them",
+            )
         late = who[self._last[who] >= ts]
         if len(late):
             name, last = self.instruments[late[0]], int(self._last[late[0]])
