@@ -51,12 +51,16 @@ def stage(
 
     table = frame.to_arrow()
     plain = {name: "DELTA_BINARY_PACKED" if name == "ts" else "PLAIN" for name in _plain(frame, feature)}
+    if feature:
+        plain |= {name: "BYTE_STREAM_SPLIT" for name, kind in frame.schema.items() if kind.is_float()}
+    # Measured: forty feature columns cost 0.4 µs a row so, and 1.5 with zstd for 12 % less space; bars halve with zstd.
+    packing = {"compression": "lz4"} if feature else {"compression": "zstd", "compression_level": 3}
     temporary = directory / f".staged-{uuid.uuid4().hex}"
     try:
         with open(temporary, "wb") as file:
             pq.write_table(
-                table, file, compression="zstd", compression_level=3, store_schema=False, write_statistics=["ts"],
-                use_dictionary=[n for n in frame.columns if n not in plain], column_encoding=plain or None,
+                table, file, store_schema=False, write_statistics=["ts"],
+                use_dictionary=[n for n in frame.columns if n not in plain], column_encoding=plain or None, **packing,
             )  # fmt: skip
             file.flush()
             os.fsync(file.fileno())
