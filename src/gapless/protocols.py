@@ -261,8 +261,10 @@ class Segment:
 class FeatureStore(Protocol):
     """Where features are kept, beside the bars they are made of."""
 
-    def rows(self, timeframe: Timeframe, names: Sequence[str] | None, span: Span | None) -> pl.DataFrame:
-        """Bars by (instrument, ts)."""
+    def rows(
+        self, timeframe: Timeframe, names: Sequence[str] | None, span: Span | None, columns: list[str] | None = None
+    ) -> pl.DataFrame:
+        """Bars by (instrument, ts); only some ``columns`` where that is enough."""
         ...
 
     def pieces(self, timeframe: Timeframe, name: str) -> Sequence[Any]:

@@ -207,12 +207,14 @@ def _compute(
 ) -> tuple[pl.DataFrame, bytes]:
     """Feature rows of the bars in ``span``, continuing from ``state``; gated."""
     name = str(series.instrument)
-    bars = store.rows(series.timeframe, [name], span)
+    bars = store.rows(series.timeframe, [name], span, ["instrument", "ts", *plan.inputs])
     ts = times(bars)
     columns = {column: numbers(bars, column) for column in plan.inputs}
-    for column, other in plan.others:
-        theirs = store.rows(series.timeframe, [other], span)
-        columns[f"{column}@{other}"] = align(ts, times(theirs), numbers(theirs, column))
+    for other in sorted({instrument for _, instrument in plan.others}):
+        wanted = [column for column, instrument in plan.others if instrument == other]
+        theirs = store.rows(series.timeframe, [other], span, ["ts", *wanted])
+        for column in wanted:
+            columns[f"{column}@{other}"] = align(ts, times(theirs), numbers(theirs, column))
     values, after = run(plan, columns, state)
     for feature, count in try_gate(plan, values, ts, name).items():
         clipped[feature] = clipped.get(feature, 0) + count

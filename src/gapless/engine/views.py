@@ -44,7 +44,9 @@ class _View:
     def state(self, name: str, series: Series, period: str) -> bytes | None:
         return self.store.state(name, series, period)
 
-    def rows(self, timeframe: Timeframe, names: Sequence[str] | None, span: Span | None) -> pl.DataFrame:
+    def rows(
+        self, timeframe: Timeframe, names: Sequence[str] | None, span: Span | None, columns: list[str] | None = None
+    ) -> pl.DataFrame:
         raise AssertionError("a view says how")
 
     def segments(self, name: str, series: Series) -> dict[str, Segment]:
@@ -80,9 +82,11 @@ class AsKnown(_View):
         super().__init__(store)
         self.as_of = as_of
 
-    def rows(self, timeframe: Timeframe, names: Sequence[str] | None, span: Span | None) -> pl.DataFrame:
+    def rows(
+        self, timeframe: Timeframe, names: Sequence[str] | None, span: Span | None, columns: list[str] | None = None
+    ) -> pl.DataFrame:
         chosen = None if names is None else [Instrument.parse(n) for n in names]
-        return self.store.bars(chosen, timeframe, span, as_of=self.as_of).select(*STORED)
+        return self.store.bars(chosen, timeframe, span, as_of=self.as_of).select(columns or list(STORED))
 
     def segments(self, name: str, series: Series) -> dict[str, Segment]:
         return {}
@@ -112,26 +116,28 @@ class Folded(_View):
                     found.setdefault(name, spans)
         return found
 
-    def rows(self, timeframe: Timeframe, names: Sequence[str] | None, span: Span | None) -> pl.DataFrame:
+    def rows(
+        self, timeframe: Timeframe, names: Sequence[str] | None, span: Span | None, columns: list[str] | None = None
+    ) -> pl.DataFrame:
         chosen = sorted(self.present(timeframe)) if names is None else names
-        parts = [self._rows(timeframe, name, span) for name in chosen]
-        return pl.concat(parts) if parts else self.store.rows(timeframe, [], span)
+        parts = [self._rows(timeframe, name, span, columns) for name in chosen]
+        return pl.concat(parts) if parts else self.store.rows(timeframe, [], span, columns)
 
     def pieces(self, timeframe: Timeframe, name: str) -> Sequence[Piece]:
         stored = self.base(timeframe, name) is None
         return self.store.pieces(timeframe, name) if stored else super().pieces(timeframe, name)
 
-    def _rows(self, timeframe: Timeframe, name: str, span: Span | None) -> pl.DataFrame:
+    def _rows(self, timeframe: Timeframe, name: str, span: Span | None, columns: list[str] | None) -> pl.DataFrame:
         base = self.base(timeframe, name)
         if base is None:
-            return self.store.rows(timeframe, [name], span)
+            return self.store.rows(timeframe, [name], span, columns)
         around = None if span is None else Span(span.start - DAY, min(span.end + timeframe.micros + DAY, LATEST))
         market = self.market(Instrument.parse(name).venue)
         shorter = self.store.rows(base, [name], around)
         folded = fold(shorter, base, timeframe, market, settled=self._known(base, name))
         if span is not None:
             folded = folded.filter(pl.col("ts").to_physical().is_between(span.start, span.end, closed="left"))
-        return folded.select(*STORED)
+        return folded.select(columns or list(STORED))
 
     def _known(self, base: Timeframe, name: str) -> SpanSet:
         """Where the shorter bars are there, or known not to exist."""
