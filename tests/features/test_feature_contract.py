@@ -5,11 +5,13 @@ from __future__ import annotations
 import doctest
 import json
 import random
+from typing import Any
 
 import numpy as np
 import pytest
 
-from gapless.features import catalogue, listing, plan, prove, run
+from gapless.features import FeaturePlan, catalogue, listing, plan, prove, run
+from gapless.features.panel import Panel, Population
 from gapless.features.proof import random_bars
 from gapless.features.registry import Feature, Param
 from gapless.features.schema import gate
@@ -32,6 +34,8 @@ def value(entry: Feature, param: Param, rng: random.Random, taken: list[str]) ->
         return "session" if param.default == "session" else rng.choice(SERIES)
     if param.kind == "operand":
         return rng.choice([*SERIES, "1.5"])
+    if param.default == "":
+        return '"sector"'
     if param.kind == "text":
         return f'"{rng.choice([c for c in param.choices if c != param.default] or ["X:B"])}"'
     if param.kind == "float":
@@ -59,7 +63,7 @@ def test_every_way_to_compute_it_gives_the_same_bits(name: str, text: str) -> No
 def test_warmup_is_where_the_first_value_stands(name: str, text: str) -> None:
     """On bars without holes the declared warm-up is exact: missing before, values from it on."""
     understood = plan({"x": text})
-    values = run(understood, clean(understood.columns))[0]["x"]
+    values = through(understood, clean(understood.columns))[0]
     warmup = understood.warmup["x"]
     assert np.isnan(values[:warmup]).all()
     assert np.isfinite(values[warmup:]).all()
@@ -73,7 +77,7 @@ def test_values_stay_within_declared_bounds(name: str, text: str) -> None:
         bars = random_bars(understood.columns, 600, seed)
         for x in bars.values():
             x[np.isinf(x)] = np.nan  # an infinite close between finite highs is no bar: the gate refuses it
-        values = run(understood, bars)[0]["x"]
+        values = through(understood, bars)[0]
         gate({"x": values}, {"x": catalogue()[name].bounds})
 
 
@@ -113,7 +117,7 @@ def test_a_hole_does_not_kill_it(name: str) -> None:
     hole = warmup + 5
     for x in bars.values():
         x[hole] = np.nan
-    values = run(understood, bars)[0]["x"]
+    values = through(understood, bars)[0]
     clear = max(warmup, understood.memory or 0)
     assert np.isfinite(values[:hole][warmup:]).all()
     assert np.isfinite(values[hole + clear + 2 :]).all()
@@ -125,10 +129,10 @@ def test_no_bars_and_few_bars(name: str, count: int) -> None:
     """No bars give no rows, one or two give rows; the state they leave is resumable."""
     understood = plan({"x": expression(catalogue()[name], 1)})
     bars = clean(understood.columns)
-    first, state = run(understood, {c: x[:count] for c, x in bars.items()})
-    rest, _ = run(understood, {c: x[count:] for c, x in bars.items()}, state)
-    whole, _ = run(understood, bars)
-    assert np.concatenate([first["x"], rest["x"]]).tobytes() == whole["x"].tobytes()
+    first, state = through(understood, {c: x[:count] for c, x in bars.items()})
+    rest, _ = through(understood, {c: x[count:] for c, x in bars.items()}, state)
+    whole, _ = through(understood, bars)
+    assert np.concatenate([first, rest]).tobytes() == whole.tobytes()
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -138,6 +142,21 @@ def test_its_version_names_its_parameters(name: str) -> None:
     versions = {text: plan({"x": text}).version("x") for text in (one, two)}
     assert len(set(versions.values())) == len(set(versions))
     assert plan({"other": one}).version("other") == versions[one]
+
+
+def through(understood: FeaturePlan, bars: dict[str, np.ndarray], state: Any = None) -> tuple[np.ndarray, Any]:
+    """Values and state after; what compares instruments runs beside four others, whose bars follow from these."""
+    if not understood.crossing:
+        values, state = run(understood, bars, state)
+        return values["x"], state
+    count, after = len(next(iter(bars.values()))), dict(state or {})
+    names = [f"P:{i}" for i in range(5)]
+    panel = Panel(understood, Population(names, {"sector": dict.fromkeys(names[:4], "a")}))
+    with np.errstate(all="ignore"):
+        columns = {c: np.concatenate([x * (1 + 0.3 * np.sin(i * x)) for i in range(5)]) for c, x in bars.items()}
+    rows = {name: slice(i * count, (i + 1) * count) for i, name in enumerate(names)}
+    values = panel.run(np.tile(np.arange(count), 5), rows, columns, after)
+    return values["x"][:count], after
 
 
 def clean(columns: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -155,7 +174,7 @@ def test_markets_without_life(name: str) -> None:
     for text in (expression(catalogue()[name], 1), plan_of(name)):
         understood = plan({"x": text})
         for bars in dead(understood.columns):
-            values = run(understood, bars)[0]["x"]
+            values = through(understood, bars)[0]
             gate({"x": values}, {"x": catalogue()[name].bounds})
             if bars and all(np.isnan(x).all() for x in bars.values()):
                 assert not np.isinf(values).any()

@@ -122,12 +122,13 @@ def test_the_kernels_are_those_of_this_version() -> None:
     found = hashlib.sha256()
     for x in run(everything, random_bars(everything.columns, 3000, 11))[0].values():
         found.update(x.tobytes())
-    assert (KERNEL_VERSION, found.hexdigest()[:16]) == (2, "aea2bb7203fa179c")
+    assert (KERNEL_VERSION, found.hexdigest()[:16]) == (2, "99c7f1d75febbf6b")
 
 
 def defaults() -> list[tuple[Feature, str]]:
-    """Every feature at its default parameters."""
-    return [(catalogue()[row["name"]], row["example"]) for row in listing()]
+    """Every feature of one instrument at its default parameters; test_panel.py pins those that compare several."""
+    rows = [row for row in listing() if not plan({"x": row["example"]}).crossing]
+    return [(catalogue()[row["name"]], row["example"]) for row in rows]
 
 
 def test_foreign_and_damaged_states_are_refused() -> None:

@@ -87,9 +87,7 @@ def _compare(
 ) -> pl.DataFrame:
     """Features that compare instruments, of a frame of several."""
     if "instrument" not in bars.columns:
-        understood.refuse_crossing(
-            "compute it from bars without a column instrument", "add it: VENUE:SYMBOL in each row"
-        )
+        understood.refuse_crossing("computed from bars without a column instrument", "add it: VENUE:SYMBOL in each row")
     rows = dict(instruments(bars))
     for instrument, mine in rows.items():
         _check_order(ts[mine], instrument)

@@ -49,7 +49,7 @@ class FeaturePlan:
     @property
     def program(self) -> Program:
         """What the kernels run; UsageError when the features compare instruments."""
-        self.refuse_crossing("run it on one instrument", "compute a frame of several instruments, or use Stream")
+        self.refuse_crossing("run on one alone", "compute a frame of several instruments, or use Stream")
         return self.stages.parts[0].program
 
     @cached_property
@@ -63,7 +63,7 @@ class FeaturePlan:
         if self.crossing:
             name = self.crossing[0]
             raise UsageError(
-                f"feature '{name}' compares instruments ({self.expression(name)}): nobody can {what}.", hint=hint
+                f"feature '{name}' compares instruments ({self.expression(name)}): it cannot be {what}.", hint=hint
             )
 
     @cached_property
