@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from datetime import date, time
 from pathlib import Path
@@ -14,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from gapless.errors import ConfigError, GaplessError
 from gapless.series import Instrument
 from gapless.spans import Timeframe, parse_duration
+
+
+_GROUPING = re.compile(r"^[A-Za-z][A-Za-z0-9_]{0,99}\Z")  # what by="…" in an expression takes
 
 
 class Section(BaseModel):
@@ -108,6 +112,17 @@ class Config(Section):
     sources: dict[str, SourceSection] = {}
     universes: dict[str, UniverseSection] = {}
     features: dict[str, str] = {}
+    groups: dict[str, dict[str, str]] = {}
+
+    @field_validator("groups")
+    @classmethod
+    def _groupings(cls, value: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+        for name, group in value.items():
+            if not _GROUPING.match(name):
+                raise ValueError(f"'{name}' cannot name a grouping: letters, digits and _, a letter first")
+            for instrument in group:
+                _checked(instrument, Instrument.parse)
+        return value
 
     def venue_calendars(self) -> dict[str, str]:
         """Calendar per venue, where the file names one."""
@@ -209,4 +224,7 @@ max_concurrent = 8            # requests under way at once
 # [features]
 # rsi14 = "rsi(close, 14)"
 # trend = "ema(close, 50) - ema(close, 200)"
+
+# [groups.sector]             # for features that compare instruments: demean(close, by="sector")
+# "BINANCE:BTCUSDT" = "L1"
 """

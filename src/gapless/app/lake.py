@@ -15,7 +15,7 @@ from gapless.coverage.gap import Gap
 from gapless.errors import UnknownName, UsageError
 from gapless.protocols import WriteReport
 from gapless.series import Instrument, Series
-from gapless.spans import EARLIEST, LATEST, Span, Timeframe, parse_time
+from gapless.spans import EARLIEST, LATEST, Span, SpanSet, Timeframe, parse_time
 from gapless.stores import refusals
 from gapless.stores.lake import Lake as Store
 
@@ -180,6 +180,8 @@ class Lake:
         end: Time = None,
         as_of: Time = None,
         layout: Literal["wide", "long"] = "wide",
+        members: Mapping[str, SpanSet] | None = None,
+        coverage: bool = False,
     ) -> pl.DataFrame:
         """Feature rows by (instrument, ts): stored where they are built, otherwise computed now: the same bits.
 
@@ -187,12 +189,18 @@ class Lake:
         column a feature; ``layout="long"``: one row a value. A feature followed by ``@ 1h`` is computed on those longer
         bars (folded from shorter ones where they are not stored) and joined without looking ahead. ``as_of``: from the
         bars as they were known at that time.
+
+        Features that compare instruments (``rank`` …) compare those of the call, in the groups of ``[groups.NAME]`` of
+        gapless.toml. ``members``: when each of them belongs. ``coverage`` adds ``NAME_coverage``: members with a value
+        ÷ members expected.
         """
         from gapless.app import reading
+        from gapless.engine.across import Scope
 
         return reading.features(
             self.store, self.config, features, _instruments(instruments), Timeframe.parse(timeframe),
             _span(start, end), as_of=None if as_of is None else parse_time(as_of), layout=layout,
+            scope=Scope(self.config.groups, members, coverage),
         )  # fmt: skip
 
     def dataset(

@@ -16,9 +16,12 @@ import polars as pl
 from gapless.app.markets import market
 from gapless.bars import TS
 from gapless.config import Config
-from gapless.engine import build
+from gapless.engine import across
+from gapless.engine.across import Scope
 from gapless.engine.views import AsKnown, BarStore, Folded
 from gapless.errors import UsageError
+from gapless.features import plan
+from gapless.features.frames import check_options
 from gapless.series import Instrument
 from gapless.spans import DAY, WEEK, Micros, Span, Timeframe
 from gapless.stores.lake import Lake as Store
@@ -58,18 +61,25 @@ def features(
     *,
     as_of: int | None = None,
     layout: Layout = "wide",
+    scope: Scope | None = None,
 ) -> pl.DataFrame:
-    """instrument, ts, available_at, and a column a feature; long: instrument, ts, available_at, feature, value."""
+    """instrument, ts, available_at, and a column a feature; long: instrument, ts, available_at, feature, value.
+
+    ``scope`` is how features that compare instruments do so; left out, with the configured groups.
+    """
     bars = view(store, config, as_of=as_of)
     groups = by_timeframe(wanted, timeframe)
+    scope = _scope(scope or Scope(config.groups), groups)
     own = groups.pop(timeframe)
-    rows = _own(bars, own, instruments, timeframe, span)
-    rows = with_availability(rows, timeframe, config)
+    rows = _own(bars, own, instruments, timeframe, span, scope)
+    rows = with_availability(rows, timeframe, config, together=_compares(own))
     for longer, group in sorted(groups.items()):
         reach = None if span is None else Span(span.start - 2 * longer.micros - WEEK, span.end)
-        theirs = build.read(bars, group, instruments, longer, reach)
-        rows = _join(rows, with_availability(theirs, longer, config), list(group))
-    rows = rows.select("instrument", "ts", "available_at", *wanted)
+        theirs = across.read(bars, group, instruments, longer, reach, scope)
+        theirs = with_availability(theirs, longer, config, together=_compares(group))
+        rows = _join(rows, theirs, [n for n in theirs.columns if n not in ("instrument", "ts", "available_at")])
+    seen = [n for n in rows.columns if n not in ("instrument", "ts", "available_at", *wanted)]
+    rows = rows.select("instrument", "ts", "available_at", *wanted, *seen)
     if layout == "wide":
         return rows
     return rows.unpivot(index=["instrument", "ts", "available_at"], variable_name="feature", value_name="value")
@@ -81,15 +91,38 @@ def _own(
     instruments: Sequence[Instrument] | None,
     timeframe: Timeframe,
     span: Span | None,
+    scope: Scope,
 ) -> pl.DataFrame:
     if own:
-        return build.read(bars, own, instruments, timeframe, span)
+        return across.read(bars, own, instruments, timeframe, span, scope)
     names = None if instruments is None else [str(i) for i in instruments]
     return bars.rows(timeframe, names, span).select("instrument", "ts")
 
 
-def with_availability(rows: pl.DataFrame, timeframe: Timeframe, config: Config) -> pl.DataFrame:
-    """Add ``available_at``: when the bar of each row is final, and so its values could first be known."""
+def _compares(features: Mapping[str, str]) -> bool:
+    """Does one of them compare instruments?"""
+    return bool(features) and bool(plan(features).crossing)
+
+
+def _scope(scope: Scope, groups: Mapping[Timeframe, Mapping[str, str]]) -> Scope:
+    """The scope, unless it says more than any feature asks for: UsageError."""
+    if not any(_compares(features) for features in groups.values()):
+        check_options(plan({"x": "close"}), None, scope.members, scope.coverage)
+    return scope
+
+
+def with_availability(
+    rows: pl.DataFrame, timeframe: Timeframe, config: Config, *, together: bool = False
+) -> pl.DataFrame:
+    """Add ``available_at``: when the bar of each row is final, and so its values could first be known.
+
+    ``together``: the rows of one time compare instruments, and can be known when the last of their bars is final.
+    """
+    found = _available(rows, timeframe, config)
+    return found.with_columns(pl.col("available_at").max().over("ts")) if together else found
+
+
+def _available(rows: pl.DataFrame, timeframe: Timeframe, config: Config) -> pl.DataFrame:
     if timeframe.micros < DAY or not rows.height:
         return rows.with_columns((pl.col("ts") + pl.duration(microseconds=timeframe.micros)).alias("available_at"))
     parts = []

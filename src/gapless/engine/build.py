@@ -91,6 +91,7 @@ def build(
     """Materialise features; a series that violates its schema is told and left alone, the others go on."""
     started = time.perf_counter()
     plan = understand(features)
+    plan.refuse_crossing("built", "it is computed when it is read: lake.features(…); nothing of it is stored")
     name = set_name(plan)
     known = store.present(timeframe)
     names = sorted(known) if instruments is None else [str(i) for i in instruments]
