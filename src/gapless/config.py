@@ -16,7 +16,6 @@ from gapless.errors import ConfigError, GaplessError
 from gapless.series import Instrument
 from gapless.spans import Timeframe, parse_duration
 
-
 _GROUPING = re.compile(r"^[A-Za-z][A-Za-z0-9_]{0,99}\Z")  # what by="…" in an expression takes
 
 
