@@ -94,7 +94,7 @@ def _compare(
     columns = inputs | {name: align(ts, *source) for name, source in joined.items()}
     groups, members, coverage = options
     panel = Panel(understood, Population(rows, groups, members), coverage)
-    values = panel.run(ts, rows, columns)
+    values = panel.run(ts, rows, columns) if bars.height else dict.fromkeys(panel.names, np.empty(0))
     for instrument, mine in rows.items():
         part = {name: x[mine] for name, x in values.items()}
         try_gate(understood, part, ts[mine], instrument)

@@ -66,6 +66,8 @@ class Population:
         self.number = {name: i for i, name in enumerate(self.names)}
         self.groups = groups or {}
         spans = list((members or {}).values())
+        if not all(isinstance(each, SpanSet) for each in spans):
+            raise UsageError("members takes a SpanSet for each instrument.", hint="SpanSet.of(Span.parse(start, end))")
         self.edges: Ints = np.unique(
             np.concatenate([np.empty(0, np.int64), *(e for s in spans for e in (s.starts, s.ends))])
         )
