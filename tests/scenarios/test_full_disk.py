@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import shutil
@@ -36,6 +37,7 @@ class Disk:
             pytest.skip(f"cannot mount a small file system here: {done.stderr.decode().strip()}")
 
     def resize(self, kilobytes: int) -> None:
+        gc.collect()  # a lake this process read and forgot holds its deleted files until then
         subprocess.run(["mount", "-o", f"remount,size={kilobytes}k", self.path], check=True)
 
     def used(self) -> int:
