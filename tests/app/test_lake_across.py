@@ -9,6 +9,8 @@ import polars as pl
 import pytest
 
 import gapless as gl
+from gapless.app.building import build_features
+from gapless.app.runs import running
 from gapless.config import parse
 from gapless.engine import across
 from gapless.errors import ConfigError, UnknownName, UsageError
@@ -149,6 +151,18 @@ def test_nothing_of_it_is_built(lake: gl.Lake) -> None:
         lake.build({"r": "rank(close)"}, None, "1m")
     assert "when it is read" in refused.value.hint
     assert list(lake.store.meta.feature_sets()) == []
+
+
+def test_building_all_that_is_configured_leaves_comparisons_out(tmp_path: Path) -> None:
+    """They are reported as computed when read; the others are built."""
+    features = {"plain": "rsi(close, 14)", "r": "rank(plain)", "h": "rank(close) @ 1h"}
+    found = gl.open(tmp_path / "lake", config=parse({"features": features}))
+    for i, name in enumerate(NAMES):
+        found.write(name, "1m", bars(i, 100))
+    with running(found.store, "build") as run:
+        (report,) = build_features(found, run, None, None, ["1m"])
+    assert (report["computed_when_read"], report["rows"]) == (["r"], found.bars(None, "1m").height)
+    assert found.features(None, "1m", features).columns[3:] == list(features)
 
 
 def test_built_features_stand_beside_comparisons(tmp_path: Path) -> None:

@@ -171,6 +171,46 @@ def test_nesting_is_step_by_step() -> None:
     assert_same(compute(bars, {"outside": NESTED["outside"]}), after)
 
 
+Tree = tuple[str, tuple["Tree", ...]]
+ONE = ("rank({})", "cs_zscore({}, least=3)", "demean({}, by='sector')", "ema({}, 3)", "lag({}, 2)", "std({}, 4)", "-{}")
+TWO = ("({} + {})", "({} * {})", "only({}, {} > 0)", "max({}, 3) - {}")
+
+
+def trees() -> st.SearchStrategy[Tree]:
+    """Expressions of any depth, comparisons and windows in any order."""
+    leaves = st.sampled_from(["close", "volume", "high - low"]).map(lambda text: (text, ()))
+    return st.recursive(
+        leaves,
+        lambda inner: (
+            st.tuples(st.sampled_from(ONE), st.tuples(inner)) | st.tuples(st.sampled_from(TWO), st.tuples(inner, inner))
+        ),
+        max_leaves=6,
+    )
+
+
+def written(tree: Tree) -> str:
+    return tree[0].format(*(f"({written(part)})" for part in tree[1]))
+
+
+def one_by_one(tree: Tree, bars: pl.DataFrame) -> pl.Series:
+    """Every operator by a call of its own, over columns that hold what the ones below it gave."""
+    carriers = dict(zip(("open", "high"), (one_by_one(part, bars) for part in tree[1]), strict=False))
+    text, frame = tree[0].format(*carriers), bars.with_columns(**carriers)
+    return compute(frame, {"x": text}, groups={"sector": SECTOR} if plan({"x": text}).crossing else None)["x"]
+
+
+@given(trees(), st.integers(0, 100))
+@settings(max_examples=60, deadline=None)
+def test_any_nesting_is_its_operators_one_by_one(tree: Tree, seed: int) -> None:
+    """However deep and in whatever order: the bits of each operator called by itself, and of a stream."""
+    bars, text = market(seed, count=40), written(tree)
+    options = {"groups": {"sector": SECTOR}} if plan({"x": text}).crossing else {}
+    whole = compute(bars, {"x": text}, **options)
+    assert whole["x"].to_numpy().tobytes() == one_by_one(tree, bars).to_numpy().tobytes()
+    stream = Stream({"x": text}, NAMES, **options)
+    assert_same(pl.concat([stream.step(minute) for minute in minutes(bars)]), whole)
+
+
 def test_equal_parts_are_computed_once() -> None:
     """What stands inside and outside of a comparison is one lane, and equal comparisons are one."""
     once = plan({"x": "rank(ema(close, 5))"}).stages

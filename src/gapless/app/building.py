@@ -12,6 +12,7 @@ from gapless.app.runs import Run
 from gapless.engine.build import build, differing
 from gapless.errors import UnknownName, UsageError
 from gapless.events import RunStarted
+from gapless.features import plan
 from gapless.series import Instrument, Series
 from gapless.spans import Timeframe
 
@@ -45,8 +46,10 @@ def build_features(
     reports = []
     for timeframe in bars:
         for own, group in by_timeframe(features, timeframe).items():
-            if group:
-                reports.append(_build(lake, run, group, symbols, own))
+            virtual = plan(group).crossing if group and text is None else ()  # named by hand, they are refused
+            stored = {name: body for name, body in group.items() if name not in virtual}
+            if stored:
+                reports.append(_build(lake, run, stored, symbols, own) | {"computed_when_read": list(virtual)})
     return reports
 
 

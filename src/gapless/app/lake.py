@@ -218,15 +218,17 @@ class Lake:
         split: Time = None,
         join: pl.DataFrame | None = None,
         join_columns: Sequence[str] = (),
+        members: Mapping[str, SpanSet] | None = None,
     ) -> pl.DataFrame:
         """A training set that never looks ahead: features, the ``label`` expression ``horizon`` bars later, and times.
 
         ``available_at``: when the features could be known; ``label_at``: when the label could. With ``split`` a
         column ``part`` says train or test: training rows whose label is known only after the split are left out, and so
-        are ``embargo`` bars after it. ``join``: another table with ``available_at``, joined as of that time. Raises
-        LeakError where a row would see its own future.
+        are ``embargo`` bars after it. ``join``: another table with ``available_at``, joined as of that time. ``members``
+        says when each instrument belongs to the population of features that compare them. Raises LeakError where a row would see its own future.
         """
         from gapless.app import dataset, reading
+        from gapless.engine.across import Scope
 
         at = None if split is None else parse_time(split)
         shape = dataset.Shape(Timeframe.parse(timeframe), horizon, embargo, at)
@@ -234,6 +236,7 @@ class Lake:
         rows = reading.features(
             self.store, self.config, {**features, "_label": label}, _instruments(instruments), shape.timeframe,
             _span(start, end), as_of=None if as_of is None else parse_time(as_of),
+            scope=Scope(self.config.groups, members),
         )  # fmt: skip
         labels = rows.select("instrument", "ts", "available_at", "_label")
         table = dataset.assemble(rows.drop("_label"), labels, "_label", shape)

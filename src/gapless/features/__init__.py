@@ -2,8 +2,8 @@
 
 Expression → graph → program → interpreter: ``expr`` reads text, ``registry`` and ``library`` say what the names mean,
 ``graph`` holds operators once, ``program`` flattens them, ``ops`` runs them (Numba, loaded when first needed),
-``drivers`` drive batch and live, ``planning`` is the resumable front for engines, ``frames`` and ``stream`` for frames,
-``proof`` shows that all ways give the same bits.
+``drivers`` drive batch and live, ``stages`` and ``panel`` compare instruments, ``planning`` is the resumable front for
+engines, ``frames`` and ``stream`` for frames, ``proof`` shows that all ways give the same bits.
 """
 
 from __future__ import annotations

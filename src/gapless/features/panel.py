@@ -95,7 +95,11 @@ class Population:
     def _grouped(self, by: str) -> Grouping:
         if by and by not in self.groups:
             raise UnknownName("grouping", by, self.groups, hint="" if self.groups else _no_groups(by))
-        group = self.groups[by] if by else dict.fromkeys(self.names, "")
+        group = {n: g for n, g in self.groups[by].items() if g is not None} if by else dict.fromkeys(self.names, "")
+        if odd := next((n for n, g in group.items() if not isinstance(g, str)), None):
+            raise UsageError(
+                f"the group of {odd} in '{by}' is {group[odd]!r}, not a name.", hint="text, or leave it out"
+            )
         code = {name: i for i, name in enumerate(sorted(set(group.values())))}
         codes = np.array([code[group[name]] if name in group else -1 for name in self.names], dtype=np.int64)
         expected = np.zeros((len(code), self.belongs.shape[1]), dtype=np.int64)
