@@ -224,8 +224,9 @@ class Lake:
 
         ``available_at``: when the features could be known; ``label_at``: when the label could. With ``split`` a
         column ``part`` says train or test: training rows whose label is known only after the split are left out, and so
-        are ``embargo`` bars after it. ``join``: another table with ``available_at``, joined as of that time. ``members``
-        says when each instrument belongs to the population of features that compare them. Raises LeakError where a row would see its own future.
+        are ``embargo`` bars after it. ``join``: another table with ``available_at``, joined as of that time.
+        ``members``: when each instrument belongs to the population of features that compare them. Raises LeakError
+        where a row would see its own future.
         """
         from gapless.app import dataset, reading
         from gapless.engine.across import Scope
