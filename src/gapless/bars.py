@@ -8,10 +8,11 @@ absent from its frame and null in the store.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
-from gapless.errors import InputError
+from gapless.errors import InputError, UsageError
 from gapless.spans import EARLIEST, Timeframe, iso
 
 TS = pl.Datetime("us", "UTC")
@@ -151,3 +152,22 @@ def span_text(frame: pl.DataFrame) -> str:
         pl.col("ts").min().to_physical().alias("a"), pl.col("ts").max().to_physical().alias("b")
     ).row(0)
     return f"{iso(low)} … {iso(high)}"
+
+
+def as_polars(table: Any) -> pl.DataFrame:
+    """A polars, pandas or Arrow table as a polars frame; a pandas time index becomes ``ts``."""
+    if isinstance(table, pl.DataFrame):
+        return table
+    if isinstance(table, pl.LazyFrame):
+        return table.collect()
+    kind = type(table).__module__.partition(".")[0]
+    if kind == "pandas" and hasattr(table, "columns"):
+        index = table.index
+        if "ts" not in table.columns and getattr(index, "dtype", None) is not None and index.dtype.kind == "M":
+            return pl.from_pandas(table.rename_axis("ts").reset_index())
+        return pl.from_pandas(table.reset_index() if index.name else table)
+    if kind == "pyarrow" and hasattr(table, "schema"):
+        found = pl.from_arrow(table)
+        if isinstance(found, pl.DataFrame):
+            return found
+    raise UsageError(f"a {type(table).__name__} is not a table of bars.", hint="give a polars, pandas or Arrow table")

@@ -165,3 +165,13 @@ def test_verify_counts_differing_bits(lake: gl.Lake) -> None:
     (folder / fake.path).rename(file)
     (line,) = verify_features(gl.open(lake.path), 0, 0, None)
     assert line["differing"] >= rows.height - 14
+
+
+def test_pandas_and_arrow_frames_compute_the_same(lake: gl.Lake) -> None:
+    """A pandas frame, with ts as a column or as its index, and an Arrow table give the bits of the polars frame."""
+    bars, wanted = lake.bars(NAME, "1m"), {"r": "rsi(close, 14)"}
+    expected = gl.compute(bars, wanted)
+    frame = bars.to_pandas()
+    for table in (frame, frame.set_index("ts"), frame.set_index("ts").rename_axis(None), bars.to_arrow()):
+        assert gl.compute(table, wanted).equals(expected, null_equal=True)
+    assert lake.write(NAME, "1m", frame.set_index("ts").rename_axis(None)).unchanged == 3000

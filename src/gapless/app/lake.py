@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union
 import polars as pl
 
 from gapless.app import coverage, fills
-from gapless.bars import EXTRAS, SCHEMA, TS
+from gapless.bars import EXTRAS, SCHEMA, TS, as_polars
 from gapless.config import Config
 from gapless.coverage.gap import Gap
 from gapless.errors import UnknownName, UsageError
@@ -61,7 +61,7 @@ class Lake:
         and counted, the same rows again change nothing, a changed value is kept as a revision.
         """
         name = str(Instrument.parse(instrument))
-        table = _polars(frame)
+        table = as_polars(frame)
         if "instrument" in table.columns and (foreign := [n for n in table["instrument"].unique() if n != name]):
             raise UsageError(f"the table holds rows of {foreign[0]}, not of {name} only.", hint="write each by itself")
         table = table.with_columns(pl.lit(name).alias("instrument"))
@@ -274,22 +274,6 @@ def _span(start: Time, end: Time) -> Span | None:
 def _others(frame: pl.DataFrame) -> list[str]:
     """The columns of a joined table that are values."""
     return [n for n in frame.columns if n not in ("instrument", "ts", "available_at")]
-
-
-def _polars(frame: Any) -> pl.DataFrame:
-    if isinstance(frame, pl.DataFrame):
-        return frame
-    if isinstance(frame, pl.LazyFrame):
-        return frame.collect()
-    module = type(frame).__module__.partition(".")[0]
-    if module == "pandas":
-        index = frame.reset_index() if frame.index.name else frame
-        return pl.from_pandas(index)
-    if module == "pyarrow":
-        table = pl.from_arrow(frame)
-        if isinstance(table, pl.DataFrame):
-            return table
-    raise UsageError(f"a {type(frame).__name__} is not a table of bars.", hint="give a polars, pandas or Arrow table")
 
 
 def _run_line(run: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import polars as pl
 
+from gapless.bars import as_polars
 from gapless.errors import InputError, UsageError
 from gapless.features.panel import Groups, Members, Panel, Population
 from gapless.features.planning import FeaturePlan, plan, run
@@ -30,7 +31,8 @@ def compute(
 ) -> pl.DataFrame:
     """Features of the bars: ``instrument`` (if there is one), ``ts``, then one Float64 column for each name.
 
-    ``bars``: ``ts`` strictly increasing within each instrument, and the columns that the features read; rows keep their
+    ``bars``: a polars, pandas or Arrow table: ``ts`` strictly increasing within each instrument, and the columns that
+    the features read; rows keep their
     order. ``others``: frames of other series by ``VENUE:SYMBOL``, joined by equal ``ts``; an instrument that stands in
     ``bars`` need not be repeated. A value that is not known is NaN, never 0. Division by zero follows IEEE 754.
 
@@ -45,9 +47,9 @@ def compute(
     >>> compute(bars, {"fast": "sma(close, 2)"})["fast"].to_list()
     [nan, 1.5, 3.0, 4.0]
     """
-    understood = plan(features)
+    understood, bars = plan(features), as_polars(bars)
     ts = times(bars)
-    joined = _sources(bars, ts, understood, others or {})
+    joined = _sources(bars, ts, understood, {name: as_polars(frame) for name, frame in (others or {}).items()})
     inputs = {name: numbers(bars, name) for name in understood.inputs}
     if check_options(understood, groups, members, coverage):
         return _compare(bars, ts, understood, inputs, joined, (groups, members, coverage))
