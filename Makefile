@@ -15,7 +15,7 @@ demo: .venv/run.done ## the whole path against a simulated venue that misbehaves
 	.venv/bin/gapless demo $(ARGS)
 
 test: .venv/test.done ## every test (slow ones with SLOW=1)
-	.venv/bin/python -m pytest -n 2 $(SELECT) $(ARGS)
+	.venv/bin/python -m pytest -n 2 --dist worksteal $(SELECT) $(ARGS)
 
 check: .venv/dev.done ## ruff, mypy --strict, import layers, generated docs up to date
 	.venv/bin/ruff check src tests benchmarks scripts
