@@ -123,7 +123,10 @@ def test_a_pair_with_a_missing_side_is_missing() -> None:
     assert found[:50].tobytes() == whole[:50].tobytes()
 
 
-values = st.one_of(st.floats(-1e6, 1e6), st.sampled_from([0.0, -0.0, 1.0, float("nan"), float("inf")]))
+# No subnormal numbers: half of the least of them is 0, and which half is taken first decides the score.
+values = st.one_of(
+    st.floats(-1e6, 1e6, allow_subnormal=False), st.sampled_from([0.0, -0.0, 1.0, float("nan"), float("inf")])
+)
 
 
 @given(st.lists(values, min_size=1, max_size=60), st.integers(2, 12), st.integers(2, 12))
