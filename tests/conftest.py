@@ -1,4 +1,4 @@
-"""Random tests draw new examples on every machine; in CI the same ones every time, so that a red run can be repeated."""
+"""Random tests draw new examples everywhere but in CI: there the same ones, so that a red run can be repeated."""
 
 from __future__ import annotations
 
