@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from gapless.errors import InputError, UsageError
-from gapless.spans import EARLIEST, Timeframe, iso
+from gapless.spans import EARLIEST, Timeframe
 
 TS = pl.Datetime("us", "UTC")
 PRICES = ("open", "high", "low", "close")
@@ -132,26 +132,9 @@ def is_sorted_unique(frame: pl.DataFrame) -> bool:
     return bool(frame.select(later.slice(1).all()).item())
 
 
-def describe_row(row: dict[str, object]) -> str:
-    """One row in one line, for messages."""
-    at = row.get("ts")
-    text = at.isoformat().replace("+00:00", "Z") if hasattr(at, "isoformat") else str(at)
-    return f"{row.get('instrument')} {text} " + " ".join(f"{k}={row[k]}" for k in VALUES if k in row)
-
-
 def empty() -> pl.DataFrame:
     """No bars, in the schema."""
     return pl.DataFrame(schema=SCHEMA)
-
-
-def span_text(frame: pl.DataFrame) -> str:
-    """First and last time of a frame, for messages."""
-    if not frame.height:
-        return "no rows"
-    low, high = frame.select(
-        pl.col("ts").min().to_physical().alias("a"), pl.col("ts").max().to_physical().alias("b")
-    ).row(0)
-    return f"{iso(low)} … {iso(high)}"
 
 
 def as_polars(table: Any) -> pl.DataFrame:
