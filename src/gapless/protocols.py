@@ -100,6 +100,55 @@ class Source(Protocol):
         ...
 
 
+# ---------------------------------------------------------------- live feeds
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One bar as a live feed told it: the values from ``open`` on, in the order of the bar schema (see bars.py).
+
+    ``final`` says the venue has settled it. ``said_at`` is the venue's clock when it sent it, µs.
+    """
+
+    instrument: str
+    timeframe: str
+    ts: int
+    values: tuple[float, ...]
+    final: bool
+    said_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """The venue accepted the subscription with this number, or (``error`` is not empty) did not."""
+
+    number: int
+    error: str = ""
+
+
+class LiveSource(Protocol):
+    """What a venue's websocket speaks. Connecting, watching and reconnecting come for free (engine/feed.py)."""
+
+    name: str
+    venue: str
+    url: str  # where connections are made
+    streams_per_connection: int
+    requests_per_second: float  # messages a client may send on one connection
+    lifetime: float  # seconds after which the venue closes any connection
+
+    def stream(self, series: Series) -> str:
+        """The venue's name for the bars of a series."""
+        ...
+
+    def subscribe(self, streams: Sequence[str], number: int) -> str:
+        """The message that asks for streams; the venue answers with ``number``."""
+        ...
+
+    def read(self, message: str | bytes) -> Heard | Confirmed | None:
+        """What a message says; None for one that is none of our concern. Raises Faulty for what cannot be read."""
+        ...
+
+
 # ---------------------------------------------------------------- calendars
 
 

@@ -1,0 +1,1 @@
+"""Rules over feature rows, and the positions that follow from them: step functions without I/O."""
