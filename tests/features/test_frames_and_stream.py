@@ -63,6 +63,64 @@ def test_live_is_history_to_the_bit(seed: int, restarts: set[int]) -> None:
     assert_same(pl.concat(found), compute(bars, FEATURES))
 
 
+def test_columns_step_as_frames_do() -> None:
+    """Arrays in any order of instruments, some without a bar: the bits and the state of ``step``."""
+    names, features = ["X:BTC", "X:B", "X:A"], FEATURES | {"above": "rank(close)"}
+    framed, plain = Stream(features, names), Stream(features, names)
+    columns = ("close", "high", "low", "volume")
+    for (ts,), bars in universe(3, absent=0.2).sort("ts").group_by("ts", maintain_order=True):
+        minute = bars.sample(fraction=1.0, shuffle=True, seed=1)
+        btc = minute.filter(pl.col("instrument") == "X:BTC")["close"]
+        given_in = {name: minute[name].to_numpy() for name in columns}
+        given_in["close@X:BTC"] = np.full(minute.height, btc.item() if len(btc) else np.nan)
+        who = np.array([names.index(name) for name in minute["instrument"]])
+        values, violations = plain.step_columns(round(ts.timestamp()) * 1_000_000, who, given_in)
+        expected = framed.step(minute)
+        assert list(values) == list(features)
+        assert all(values[name].tobytes() == expected[name].to_numpy().tobytes() for name in features)
+        assert violations == {}
+    assert plain.state() == framed.state()
+
+
+def test_columns_out_of_bounds_are_named_not_raised() -> None:
+    """Positions out of bounds are returned with the values; a value a rounding over its bound is set to it."""
+    from gapless.features import registry
+
+    entry = registry.catalogue()["mean"]
+    registry.LIBRARY["bounded"] = registry.describe(entry.compose, "test", name="bounded", bounds=(0.0, 50.0))
+    try:
+        stream = Stream({"b": "bounded(close, 1)", "c": "close * 1"}, ["X:A", "X:B", "X:C", "X:D", "X:E"])
+        closes = np.array([-1.0, 50.00000001, 7.0, np.nan, 90.0])
+        values, violations = stream.step_columns(0, np.array([4, 2, 0, 1, 3]), {"close": closes})
+    finally:
+        del registry.LIBRARY["bounded"]
+    assert {name: at.tolist() for name, at in violations.items()} == {"b": [0, 4]}
+    np.testing.assert_array_equal(values["b"], [-1.0, 50.0, 7.0, np.nan, 90.0])
+    np.testing.assert_array_equal(values["c"], closes)
+
+
+@pytest.mark.parametrize(
+    ("ts", "who", "close", "says"),
+    [
+        (1, [0, 0], [1.0, 2.0], "each once"),
+        (1, [0, 2], [1.0, 2.0], "from 0 to 1"),
+        (1, [-1], [1.0], "from 0 to 1"),
+        (1, [0, 1], [1.0], "has 1 values, 2 bars step"),
+        (0, [0, 1], [1.0, 2.0], "not later"),
+    ],
+)
+def test_columns_that_do_not_fit_change_nothing(ts: int, who: list[int], close: list[float], says: str) -> None:
+    """An instrument twice or unknown, a column of another length, an old bar: refused, and the state is as before."""
+    stream = Stream({"m": "sma(close, 2)"}, ["X:A", "X:B"])
+    stream.step_columns(0, np.array([1]), {"close": np.array([3.0])})
+    before = stream.state()
+    with pytest.raises(InputError, match=says):
+        stream.step_columns(ts, np.array(who), {"close": np.array(close)})
+    with pytest.raises(InputError, match="column close is missing"):
+        stream.step_columns(9, np.array([0]), {})
+    assert stream.state() == before
+
+
 def test_live_continues_where_batch_ended() -> None:
     """History in one run, then live from its state: no warm-up, the same bits."""
     bars = frame("X:A", 4)

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from gapless.errors import InputError, UnknownName, UsageError
+from gapless.errors import InputError, SchemaViolation, UnknownName, UsageError
 from gapless.features.frames import check_options, numbers, times, try_gate
 from gapless.features.panel import Groups, LivePanel, Members, Panel, Population
 from gapless.features.planning import decode, encode, plan
 from gapless.features.program import Floats, Ints
+from gapless.features.registry import Bounds
+from gapless.features.schema import gate
 from gapless.series import Instrument
 from gapless.spans import iso
 
@@ -75,6 +77,8 @@ class Stream:
             self._live = Live(self.plan.program, len(self.instruments))
         self._seen = self._look(pl.Series("instrument", [], dtype=pl.String))
         self._last: Ints = np.full(len(self.instruments), _NEVER, dtype=np.int64)
+        limits = self.plan.bounds.items()
+        self._limits = {n: (-np.inf if a is None else a, np.inf if b is None else b) for n, (a, b) in limits}
 
     def step(self, bars: pl.DataFrame) -> pl.DataFrame:
         """The features of the bars of one time: ``instrument``, ``ts``, names…, in the frame's order.
@@ -85,21 +89,66 @@ class Stream:
         """
         ts, rows = self._time(bars), self._rows(bars)
         mine, who = rows.mine, rows.who
-        self._check_later(who, ts)
         columns = {name: numbers(bars, name)[mine] for name in self.plan.inputs}
         for column, instrument in self.plan.others:
             value = numbers(bars, column)[rows.others[instrument]] if instrument in rows.others else np.nan
             columns[f"{column}@{instrument}"] = np.full(len(mine), value)
-        outputs = self._values(columns, who, ts)
-        self._last[who] = ts
-        try_gate(self.plan, outputs, np.full(len(mine), ts), "")
+        outputs, violations = self._stepped(ts, who, columns)
+        if violations:
+            try_gate(self.plan, outputs, np.full(len(mine), ts), "")
         keys = [bars[name].gather(mine) for name in ("instrument", "ts")]
         return pl.DataFrame([*keys, *(pl.Series(name, x) for name, x in outputs.items())])
 
-    def _values(self, columns: dict[str, Floats], who: Ints, ts: int) -> dict[str, Floats]:
+    def step_columns(
+        self, ts: int, who: Ints, columns: Mapping[str, Floats]
+    ) -> tuple[dict[str, Floats], dict[str, Ints]]:
+        """``step`` without frames: the features of the bars at ``ts`` (µs since the epoch), as arrays.
+
+        ``who`` numbers the instruments that have a bar, each once, as they stand in ``instruments`` (int64).
+        ``columns`` holds every name of ``plan.columns``, other series' (``close@BINANCE:BTCUSDT``) too: a float64 value
+        for each of ``who``, NaN where missing; more columns are no harm. Both answers have the order of ``who``: the
+        values by name, and by feature the positions whose value lies outside its declared bounds. Those values stand
+        as computed, must not be kept, and their bars have stepped.
+
+        Raises InputError, with nothing stepped, for a bar that is not later than its instrument's last one, an
+        instrument twice, a missing column or one of another length.
+
+        >>> s = Stream({"fast": "sma(close, 2)"}, ["X:A", "X:B"])
+        >>> both = np.array([0, 1])
+        >>> _ = s.step_columns(0, both, {"close": np.array([1.0, 5.0])})
+        >>> s.step_columns(60_000_000, both[1:], {"close": np.array([6.0])})
+        ({'fast': array([5.5])}, {})
+        """
+        if len(who) and (who.min() < 0 or who.max() >= len(self._last) or np.bincount(who).max() > 1):
+            raise InputError(
+                f"who must number instruments from 0 to {len(self._last) - 1}, each once.",
+                hint="positions in instruments",
+            )
+        for name in self.plan.columns:
+            if name not in columns or len(columns[name]) != len(who):
+                found = f"has {len(columns[name])} values" if name in columns else "is missing"
+                raise InputError(f"column {name} {found}, {len(who)} bars step.", hint="one value for each of who")
+        return self._stepped(ts, who, columns)
+
+    def _stepped(self, ts: int, who: Ints, columns: Mapping[str, Floats]) -> tuple[dict[str, Floats], dict[str, Ints]]:
+        self._check_later(who, ts)
         if isinstance(self._live, LivePanel):
-            return self._live.step(columns, who, ts)
-        return dict(zip(self.plan.names, self._live.step(columns, who), strict=True))
+            outputs = self._live.step(columns, who, ts)
+        else:
+            outputs = dict(zip(self.plan.names, self._live.step(columns, who), strict=True))
+        self._last[who] = ts
+        return outputs, self._outside(outputs)
+
+    def _outside(self, outputs: dict[str, Floats]) -> dict[str, Ints]:
+        """Clip what rounding carried over a bound; by feature the positions that lie farther out."""
+        found: dict[str, Ints] = {}
+        for name, (low, high) in self._limits.items():
+            x = outputs[name]
+            if np.fmin.reduce(x, initial=high) < low or np.fmax.reduce(x, initial=low) > high:
+                over = np.flatnonzero((x < low) | (x > high))
+                far = [i for i in over if not _passes(x[i : i + 1], self.plan.bounds[name])]
+                found |= {name: np.array(far)} if far else {}
+        return found
 
     def last(self, instrument: str) -> int | None:
         """Time of the last bar stepped, µs since the epoch; None before the first."""
@@ -192,6 +241,15 @@ class Stream:
                 f"{name}: the bar {iso(ts)} is not later than the last one, {iso(last)}.",
                 hint="a late or corrected bar goes through restore: take the state before it and step again",
             )
+
+
+def _passes(value: Floats, bounds: Bounds) -> bool:
+    """The gate of one value."""
+    try:
+        gate({"value": value}, {"value": bounds})
+    except SchemaViolation:
+        return False
+    return True
 
 
 def _read(blob: bytes) -> dict[str, tuple[bytes, int]]:
