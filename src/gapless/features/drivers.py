@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gapless.features.ops import COMPILED, Kernels
 from gapless.features.program import Floats, Ints, Program
@@ -92,6 +94,11 @@ class Live:
         for slot, output in zip(self.program.outputs, outputs, strict=True):
             self.kernels.copy(self.current[slot, :count], output)
         return outputs
+
+    @property
+    def memory(self) -> tuple[npt.NDArray[Any], ...]:
+        """All that lasts from bar to bar, live: arrays whose last axis is the symbols."""
+        return self.numbers, self.history, self.heads
 
     def state_of(self, symbol: int) -> Floats:
         """The state vector of one symbol, as ``run_time`` takes it."""

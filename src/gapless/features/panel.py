@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gapless.errors import UnknownName, UsageError
 from gapless.features.operators import ACROSS
@@ -270,6 +271,11 @@ class LivePanel:
                 lanes.update(zip(stage.lanes, live.step(lanes, who), strict=True))
             crossings.run(stage, lanes)
         return _results(self.panel.plan, lanes, crossings, self.kernels)
+
+    @property
+    def memory(self) -> tuple[npt.NDArray[Any], ...]:
+        """As ``Live.memory``, of all stages."""
+        return tuple(array for live in self.lives for array in live.memory)
 
     def state_of(self, instrument: int) -> Floats:
         """The state of one instrument, as ``Panel.run`` takes and gives it."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from gapless.errors import InputError, SchemaViolation, UnknownName, UsageError
@@ -164,6 +166,22 @@ class Stream:
         i = self._index(instrument)
         self._live.restore(i, decode(self.plan, state))
         self._last[i] = last
+
+    def snapshot(self) -> list[npt.NDArray[Any]]:
+        """Everything, as copies of arrays whose last axis is ``instruments``: many times faster than ``state``.
+
+        Good for ``revert`` of a stream with the same ``plan.version_all``; the order of instruments is the caller's
+        to keep.
+        """
+        return [array.copy() for array in (self._last, *self._live.memory)]
+
+    def revert(self, snapshot: Sequence[npt.NDArray[Any]]) -> None:
+        """Be as when the snapshot was taken. Raises UsageError, with nothing changed, for another stream's."""
+        mine = (self._last, *self._live.memory)
+        if [(a.shape, a.dtype) for a in mine] != [(a.shape, a.dtype) for a in snapshot]:
+            raise UsageError("the snapshot is of another stream.", hint="the same features and instruments, please")
+        for array, kept in zip(mine, snapshot, strict=True):
+            array[...] = kept
 
     def state(self) -> bytes:
         """Everything, as bytes: versioned and digested."""

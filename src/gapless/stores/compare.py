@@ -34,7 +34,7 @@ def compare(clean: pl.DataFrame, stored: pl.DataFrame | None, *, source: str, kn
 
     An optional column that is null (or absent) in the new row contradicts nothing: the stored value stands.
     """
-    fresh = _stamped(clean, source, known_at)
+    fresh = stamped(clean, source, known_at)
     if stored is None or not stored.height:
         return Verdict(fresh, superseded_rows(fresh.clear(), known_at), {}, {})
     both = fresh.join(stored, on=["instrument", "ts"], how="left", suffix="_old", maintain_order="left")
@@ -64,7 +64,8 @@ def superseded_rows(old: pl.DataFrame, known_at: int) -> pl.DataFrame:
     return old.rename({"known_at": "known_from"}).with_columns(until)
 
 
-def _stamped(clean: pl.DataFrame, source: str, known_at: int) -> pl.DataFrame:
+def stamped(clean: pl.DataFrame, source: str, known_at: int) -> pl.DataFrame:
+    """Valid rows as stored ones: every column, who said so and when; NaN in an optional column is null."""
     missing = [pl.lit(None, dtype=pl.Float64).alias(n) for n in EXTRAS if n not in clean.columns]
     nan_is_null = [pl.col(n).fill_nan(None) for n in EXTRAS if n in clean.columns]
     return clean.with_columns(

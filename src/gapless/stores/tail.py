@@ -3,10 +3,15 @@
 A chunk is one write: an Arrow body of any instruments of one timeframe, with the runs it covers beside it. A page of a
 backfill or a live minute costs one row and one sync; a thousand bars take about two milliseconds. Chunk numbers only
 grow, so that a fold can say, in the table's own log, up to which chunk it got.
+
+Bars of many instruments at one time (a live minute) are a *moment*: one line says for all of them what it covers, and
+names a roster, the list of who they are, which is the same minute after minute. ``gather`` joins moments into an
+ordinary chunk, so that a reader of one instrument never opens more than an hour of them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import random
 import sqlite3
@@ -33,7 +38,9 @@ CREATE TABLE IF NOT EXISTS held(
   chunk INTEGER NOT NULL REFERENCES chunk(id) ON DELETE CASCADE, instrument TEXT NOT NULL, first INTEGER NOT NULL,
   last INTEGER NOT NULL, runs BLOB NOT NULL, PRIMARY KEY(instrument, chunk)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS held_chunk ON held(chunk);
+CREATE TABLE IF NOT EXISTS roster(id INTEGER PRIMARY KEY, names TEXT NOT NULL, digest BLOB NOT NULL UNIQUE);
 """
+_ROSTER = "#"  # a line of ``held`` for a whole roster: # and its number; no instrument is called so
 PATIENCE = 10.0  # seconds to wait for another process that holds a SQLite file
 
 
@@ -146,7 +153,27 @@ class Tail:
                 if frame.height:
                     self._insert(db, kind, timeframe, frame)
 
+    def append_moment(self, timeframe: Timeframe, frame: pl.DataFrame) -> None:
+        """Add bars of one time, sorted by instrument, in one durable transaction."""
+        runs = SpanSet.from_bars(frame["ts"].to_physical().to_numpy()[:1], timeframe).tobytes()
+        ts = int(frame["ts"].to_physical()[0])
+        names = "\n".join(frame["instrument"])
+        with self.database.transaction() as db:
+            number = self._insert_body(db, "bars", timeframe, frame)
+            who = f"{_ROSTER}{_roster(db, names)}"
+            db.execute("INSERT INTO held VALUES (?,?,?,?,?)", (number, who, ts, ts, runs))
+
     def _insert(self, db: sqlite3.Connection, kind: str, timeframe: Timeframe, frame: pl.DataFrame) -> None:
+        number = self._insert_body(db, kind, timeframe, frame)
+        db.executemany(
+            "INSERT INTO held VALUES (?,?,?,?,?)",
+            [
+                (number, name, int(t[0]), int(t[-1]), SpanSet.from_bars(t, timeframe).tobytes())
+                for name, t in groups(frame)
+            ],
+        )
+
+    def _insert_body(self, db: sqlite3.Connection, kind: str, timeframe: Timeframe, frame: pl.DataFrame) -> int | None:
         body = io.BytesIO()
         frame.write_ipc(body, compression="lz4")
         blob = body.getvalue()
@@ -155,13 +182,30 @@ class Tail:
             "INSERT INTO chunk(kind, timeframe, rows, first, last, checksum, body) VALUES (?,?,?,?,?,?,?)",
             (kind, timeframe.name, frame.height, int(ts.min()), int(ts.max()), zlib.crc32(blob), blob),
         )
-        db.executemany(
-            "INSERT INTO held VALUES (?,?,?,?,?)",
-            [
-                (cursor.lastrowid, name, int(t[0]), int(t[-1]), SpanSet.from_bars(t, timeframe).tobytes())
-                for name, t in groups(frame)
-            ],
-        )
+        return cursor.lastrowid
+
+    def gather(self, timeframe: Timeframe, *, least: int = 60) -> int:
+        """Join the moments of a timeframe, if there are ``least`` of them, into one ordinary chunk; how many."""
+        query = """SELECT DISTINCT chunk.id, checksum, body FROM chunk JOIN held ON held.chunk = chunk.id
+                   WHERE timeframe=? AND kind='bars' AND instrument LIKE ? ORDER BY chunk.id"""
+        with self.database.transaction() as db:
+            found = db.execute(query, (timeframe.name, f"{_ROSTER}%")).fetchall()
+            if len(found) < least:
+                return 0
+            rows = pl.concat([self._decode(row) for row in found])
+            ordered = rows.sort("instrument", "ts", "known_at", maintain_order=True)
+            self._insert(db, "bars", timeframe, ordered.unique(["instrument", "ts"], keep="last", maintain_order=True))
+            db.executemany("DELETE FROM chunk WHERE id=?", [(row[0],) for row in found])
+            db.execute(
+                "DELETE FROM roster WHERE ? || id NOT IN (SELECT instrument FROM held WHERE instrument LIKE ?)",
+                (_ROSTER, f"{_ROSTER}%"),
+            )
+            return len(found)
+
+    def _rosters(self) -> dict[str, tuple[str, ...]]:
+        """Who is meant, by the name that lines of ``held`` use."""
+        rows = self.database.rows("SELECT id, names FROM roster")
+        return {f"{_ROSTER}{number}": tuple(names.split("\n")) for number, names in rows}
 
     def rows(self, timeframe: Timeframe) -> int:
         """Rows of all kinds waiting to be folded."""
@@ -194,9 +238,11 @@ class Tail:
         if span is not None:
             where, values = [*where, "last>=?", "first<?"], [*values, span.start, span.end]
         if instruments is not None and len(instruments) <= 500:
-            marks = ",".join("?" * len(instruments))
+            among = set(instruments)
+            held_as = [*instruments, *(key for key, names in self._rosters().items() if not among.isdisjoint(names))]
+            marks = ",".join("?" * len(held_as))
             where.append(f"id IN (SELECT chunk FROM held WHERE instrument IN ({marks}))")
-            values += list(instruments)
+            values += held_as
         query = f"SELECT id, checksum, body FROM chunk WHERE {' AND '.join(where)} ORDER BY id"
         frames = [self._decode(row) for row in self.database.rows(query, values)]
         frame = pl.concat(frames) if frames else pl.DataFrame(schema=schema)
@@ -230,7 +276,13 @@ class Tail:
         found: dict[str, list[SpanSet]] = {}
         for name, runs in self.database.rows(query, (after, timeframe.name)):
             found.setdefault(name, []).append(SpanSet.frombytes(runs))
-        return {name: union(sets) for name, sets in found.items()}
+        joined = {name: union(sets) for name, sets in found.items()}
+        rosters = self._rosters() if any(name.startswith(_ROSTER) for name in joined) else {}
+        each = {name: runs for name, runs in joined.items() if name not in rosters}
+        for key, names in rosters.items():
+            if key in joined:
+                each |= {name: each[name] | joined[key] if name in each else joined[key] for name in names}
+        return each
 
     def drop(self, chunks: Iterable[Chunk]) -> None:
         """Forget chunks that are folded."""
@@ -244,6 +296,13 @@ class Tail:
             if zlib.crc32(row[2]) != row[1]:
                 problems.append(f"tail chunk {row[0]} differs from its checksum")
         return problems
+
+
+def _roster(db: sqlite3.Connection, names: str) -> int:
+    """The number of a roster, new or known."""
+    digest = hashlib.sha256(names.encode()).digest()
+    db.execute("INSERT OR IGNORE INTO roster(names, digest) VALUES (?,?)", (names, digest))
+    return int(db.execute("SELECT id FROM roster WHERE digest=?", (digest,)).fetchone()[0])
 
 
 def groups(frame: pl.DataFrame) -> list[tuple[str, Micros]]:

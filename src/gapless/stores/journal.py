@@ -1,0 +1,219 @@
+"""live.sqlite: what the live desk decided, in one transaction a bar time.
+
+    entry       alerts and position events: what was decided, since when it is known, and until when it stood
+    moment      feature rows of one bar time of all instruments
+    checkpoint  the desk's memory after a bar time
+    delivery    what is to be sent to whom, and how that went
+
+An entry is never changed or taken out. A correction of the past that makes another decision withdraws the old entry
+(``withdrawn_at``) and adds the new one; what stands is what has no ``withdrawn_at``. So a restart, a late bar and a
+replay all do the same: decide again, and say what differs.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from gapless.errors import LakeDamaged
+from gapless.spans import Span, Timeframe
+from gapless.stores.tail import Database
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS entry(
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, timeframe TEXT NOT NULL, key TEXT NOT NULL,
+  ts INTEGER NOT NULL, body TEXT NOT NULL, known_at INTEGER NOT NULL, withdrawn_at INTEGER);
+CREATE INDEX IF NOT EXISTS entry_time ON entry(kind, timeframe, ts) WHERE withdrawn_at IS NULL;
+CREATE INDEX IF NOT EXISTS entry_key ON entry(kind, key);
+CREATE TABLE IF NOT EXISTS moment(
+  feature_set TEXT, timeframe TEXT, ts INTEGER, known_at INTEGER, checksum INTEGER, body BLOB,
+  PRIMARY KEY(feature_set, timeframe, ts)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS checkpoint(
+  desk TEXT, ts INTEGER, known_at INTEGER, checksum INTEGER, body BLOB, PRIMARY KEY(desk, ts));
+CREATE TABLE IF NOT EXISTS fact(name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS delivery(
+  id TEXT PRIMARY KEY, channel TEXT, kind TEXT, subject TEXT, payload TEXT, state TEXT, attempts INTEGER, error TEXT,
+  next_try INTEGER, known_at INTEGER, seq INTEGER) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS delivery_state ON delivery(state, seq);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One decision: ``kind`` alert or position, a key that is the same whenever it is decided again, and what it is."""
+
+    kind: str
+    timeframe: str
+    key: str
+    ts: int
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What deciding again changed: entries that are new, and those that stand no more."""
+
+    added: tuple[Entry, ...] = ()
+    withdrawn: tuple[Entry, ...] = ()
+
+
+class Journal:
+    """The live desk's durable memory, in a file of its own beside the bars."""
+
+    def __init__(self, path: Path) -> None:
+        self.database = Database(path, _TABLES)
+
+    # ------------------------------------------------------------ decisions
+
+    def decide(
+        self,
+        timeframe: Timeframe,
+        since: int,
+        until: int,
+        entries: Sequence[Entry],
+        *,
+        now: int,
+        moments: Iterable[tuple[str, int, pl.DataFrame]] = (),
+    ) -> Changes:
+        """Make ``entries`` what stands of the bar times from ``since`` to ``until``, both included; durable on return.
+
+        ``moments`` are feature rows by (set, ts). Entries that stood and are decided again stay; the others are
+        withdrawn.
+        """
+        with self.database.transaction() as db:
+            changes = _reconcile(db, timeframe.name, since, until, entries, now)
+            for name, ts, frame in moments:
+                blob = _encode(frame)
+                values = (name, timeframe.name, ts, now, zlib.crc32(blob), blob)
+                db.execute("INSERT OR REPLACE INTO moment VALUES (?,?,?,?,?,?)", values)
+        return changes
+
+    def entries(
+        self,
+        kind: str,
+        timeframe: Timeframe | None = None,
+        *,
+        span: Span | None = None,
+        withdrawn: bool = False,
+        limit: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """Bodies of entries by time, with ``seq``, ``known_at`` and ``withdrawn_at``; the newest ``limit``."""
+        where, values = ["kind=?"], [kind]
+        if timeframe is not None:
+            where, values = [*where, "timeframe=?"], [*values, timeframe.name]
+        if span is not None:
+            where, values = [*where, "ts>=?", "ts<?"], [*values, span.start, span.end]  # type: ignore[list-item]
+        if not withdrawn:
+            where.append("withdrawn_at IS NULL")
+        columns, order = "seq, body, known_at, withdrawn_at", "ORDER BY ts DESC, seq DESC"
+        query = f"SELECT {columns} FROM entry WHERE {' AND '.join(where)} {order}"
+        rows = self.database.rows(query + (f" LIMIT {int(limit)}" if limit else ""), values)
+        return [
+            json.loads(body) | {"seq": seq, "known_at": known, "withdrawn_at": gone}
+            for seq, body, known, gone in reversed(rows)
+        ]
+
+    # ------------------------------------------------------------ feature rows
+
+    def moments(self, name: str, timeframe: Timeframe, span: Span | None = None) -> pl.DataFrame | None:
+        """Feature rows of a set by (ts, instrument); None where there are none."""
+        span = span or Span(-(2**62), 2**62)
+        query = """SELECT ts, checksum, body FROM moment WHERE feature_set=? AND timeframe=? AND ts>=? AND ts<?
+                   ORDER BY ts"""
+        rows = self.database.rows(query, (name, timeframe.name, span.start, span.end))
+        frames = [_decode(f"feature rows of {ts}", checksum, body, self.database.path) for ts, checksum, body in rows]
+        return pl.concat(frames) if frames else None
+
+    def sets(self) -> list[tuple[str, str, int, int]]:
+        """(set, timeframe, first ts, last ts) of the feature rows held."""
+        query = "SELECT feature_set, timeframe, min(ts), max(ts) FROM moment GROUP BY feature_set, timeframe"
+        return [tuple(row) for row in self.database.rows(query)]
+
+    def forget_moments(self, timeframe: Timeframe, before: int) -> int:
+        """Let go of feature rows of bar times before ``before``; how many times it were."""
+        with self.database.transaction() as db:
+            return int(db.execute("DELETE FROM moment WHERE timeframe=? AND ts<?", (timeframe.name, before)).rowcount)
+
+    # ------------------------------------------------------------ checkpoints
+
+    def keep(self, desk: str, ts: int, body: bytes, *, now: int, newest: int = 3, days: int = 7) -> None:
+        """Keep the memory after ``ts``; of older ones the ``newest``, and the last of each of so many ``days``."""
+        with self.database.transaction() as db:
+            values = (desk, ts, now, zlib.crc32(body), body)
+            db.execute("INSERT OR REPLACE INTO checkpoint VALUES (?,?,?,?,?)", values)
+            db.execute(
+                """DELETE FROM checkpoint WHERE desk=?1 AND ts NOT IN (
+                     SELECT ts FROM checkpoint WHERE desk=?1 ORDER BY ts DESC LIMIT ?2) AND ts NOT IN (
+                     SELECT max(ts) FROM checkpoint WHERE desk=?1 GROUP BY ts / 86400000000
+                     ORDER BY 1 DESC LIMIT ?3)""",
+                (desk, newest, days),
+            )
+
+    def checkpoints(self, desk: str) -> list[int]:
+        """The bar times whose memory is kept, newest first."""
+        return [
+            row[0] for row in self.database.rows("SELECT ts FROM checkpoint WHERE desk=? ORDER BY ts DESC", (desk,))
+        ]
+
+    def checkpoint(self, desk: str, ts: int) -> bytes | None:
+        """The memory after ``ts``; None where it is not kept or does not match its checksum."""
+        rows = self.database.rows("SELECT checksum, body FROM checkpoint WHERE desk=? AND ts=?", (desk, ts))
+        return rows[0][1] if rows and zlib.crc32(rows[0][1]) == rows[0][0] else None
+
+    def forget_checkpoints(self, desk: str, after: int) -> None:
+        """Let go of memories of bar times from ``after`` on: a correction made them wrong."""
+        with self.database.transaction() as db:
+            db.execute("DELETE FROM checkpoint WHERE desk=? AND ts>=?", (desk, after))
+
+    # ------------------------------------------------------------ facts
+
+    def fact(self, name: str) -> Any:
+        """A remembered value; None where there is none."""
+        rows = self.database.rows("SELECT value FROM fact WHERE name=?", (name,))
+        return json.loads(rows[0][0]) if rows else None
+
+    def remember(self, **facts: Any) -> None:
+        """Remember values by name."""
+        with self.database.transaction() as db:
+            db.executemany("INSERT OR REPLACE INTO fact VALUES (?,?)", [(n, json.dumps(v)) for n, v in facts.items()])
+
+
+def _reconcile(
+    db: sqlite3.Connection, timeframe: str, since: int, until: int, entries: Sequence[Entry], now: int
+) -> Changes:
+    """Step from what stands to what was decided; an entry is told apart by its key and its whole content."""
+    query = """SELECT seq, kind, key, ts, body FROM entry
+               WHERE kind IN ('alert', 'position') AND timeframe=? AND ts>=? AND ts<=? AND withdrawn_at IS NULL"""
+    standing = {
+        (kind, key, body): (seq, ts) for seq, kind, key, ts, body in db.execute(query, (timeframe, since, until))
+    }
+    added = []
+    for entry in entries:
+        text = json.dumps(entry.body, sort_keys=True)
+        if standing.pop((entry.kind, entry.key, text), None) is None:
+            added.append(entry)
+            values = (entry.kind, timeframe, entry.key, entry.ts, text, now)
+            db.execute("INSERT INTO entry(kind, timeframe, key, ts, body, known_at) VALUES (?,?,?,?,?,?)", values)
+    gone = [Entry(kind, timeframe, key, ts, json.loads(body)) for (kind, key, body), (_, ts) in standing.items()]
+    db.executemany("UPDATE entry SET withdrawn_at=? WHERE seq=?", [(now, seq) for seq, _ in standing.values()])
+    return Changes(tuple(added), tuple(gone))
+
+
+def _encode(frame: pl.DataFrame) -> bytes:
+    body = io.BytesIO()
+    frame.write_ipc(body, compression="lz4")
+    return body.getvalue()
+
+
+def _decode(what: str, checksum: int, body: bytes, path: Path) -> pl.DataFrame:
+    if zlib.crc32(body) != checksum:
+        raise LakeDamaged(f"{what} in {path} differ from their checksum.", hint="gapless live decides them again")
+    return pl.read_ipc(io.BytesIO(body))
