@@ -1,0 +1,222 @@
+"""Paper positions: signals followed to their exit, bar by bar, as events.
+
+1. Nothing is asked of an instrument without a live position.
+2. A bar first acts on open positions (``exits.hold``), the oldest signal first.
+3. Then on pending ones: invalidated, else expired, else entered at its close when triggered and nothing is in the way.
+4. Then new signals begin: pending, and entered at this very close when the profile waits for nothing.
+
+No order is ever placed: these are positions on paper.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
+
+import numpy as np
+import numpy.typing as npt
+
+from gapless.alerts import profiles as of_profiles
+from gapless.alerts.alert import Alert
+from gapless.alerts.entries import Levels, blocked, invalid, levels, triggered
+from gapless.alerts.exits import Bar, hold
+from gapless.alerts.position import Position, PositionEvent, fold
+from gapless.alerts.profiles import BARS, Profile
+from gapless.alerts.step import Columns, Row, Story
+from gapless.errors import UnknownName, UsageError
+from gapless.spans import Timeframe, iso
+
+Elapsed = Callable[[str, int, int], int]
+_SIDES = {"up": 1, "down": -1}
+
+
+class Positions:
+    """The state machine of all positions of one timeframe.
+
+    ``elapsed(instrument, start, end)`` counts the market's bars in ``[start, end)``, by its calendar; without it the
+    market is always open. Each profile is a book of its own: adding one changes nothing in another.
+    """
+
+    def __init__(
+        self,
+        profiles: Mapping[str, Profile],
+        instruments: Sequence[str],
+        timeframe: Timeframe,
+        elapsed: Elapsed | None = None,
+    ) -> None:
+        self._profiles = dict(profiles)
+        self._lanes = {name: lane for lane, name in enumerate(instruments)}
+        self._elapsed = elapsed or (lambda _, start, end: (end - start) // timeframe.micros)
+        self._live: dict[str, Position] = {}
+        self._last: int | None = None
+        for name, profile in self._profiles.items():
+            benchmark = profile.filters.benchmark
+            if benchmark is not None and benchmark not in self._lanes:
+                raise UnknownName(f"benchmark of the profile '{name}'", benchmark, self._lanes)
+
+    def inputs(self, profile: str) -> tuple[str, ...]:
+        """The expressions ``step`` needs as columns for the positions of a profile."""
+        return of_profiles.inputs(self._profile(profile))
+
+    @property
+    def live(self) -> list[Position]:
+        """Pending and open positions, the oldest signal first."""
+        return sorted(self._live.values(), key=attrgetter("signalled_at", "id"))
+
+    def restore(self, events: Iterable[PositionEvent], last: int | None = None) -> None:
+        """Take up positions from their events (others than live ones are passed over), in any order.
+
+        ``last`` is the bar stepped last, where that is known; it and earlier ones will not be stepped again.
+        """
+        ordered = sorted(events, key=attrgetter("position", "number"))
+        for _, group in groupby(ordered, key=attrgetter("position")):
+            position = fold(group)
+            if position.live:
+                self._profile(position.profile)
+                self._live[position.id] = position
+        seen = [t for t in (self._last, last, *(e.ts for e in ordered)) if t is not None]
+        self._last = max(seen, default=None)
+
+    def step(
+        self,
+        ts: int,
+        columns: Columns,
+        present: npt.NDArray[np.bool_],
+        signals: Sequence[tuple[Alert, str]] = (),
+    ) -> list[PositionEvent]:
+        """What the bars that opened at ``ts`` do; a bar stepped before, and any earlier one, does nothing.
+
+        ``columns`` are aligned to the instruments, as is ``present``: an instrument without a bar does not step.
+        ``signals`` are alerts of this very bar, each with the profile to follow it. The order of signals and
+        instruments does not matter.
+        """
+        if self._last is not None and ts <= self._last:
+            return []
+        self._last = ts
+        fresh = sorted(signals, key=lambda pair: (pair[0].instrument, pair[0].id, pair[1]))
+        stories: list[Story] = []
+        for pending in (False, True):
+            for position in self.live:
+                if (position.state == "pending") == pending and self._is_there(position.instrument, columns, present):
+                    stories.append(self._advance(position, ts, columns, fresh))
+        for alert, profile in fresh:
+            stories += self._begin(alert, profile, ts, columns, present)
+        return [event for story in stories for event in story.events]
+
+    # ------------------------------------------------------------ one position
+
+    def _advance(self, position: Position, ts: int, columns: Columns, fresh: Sequence[tuple[Alert, str]]) -> Story:
+        story, profile = Story(position), self._profile(position.profile)
+        row = Row(columns, self._lanes[position.instrument])
+        if position.state == "pending":
+            self._wait(story, profile, ts, row, columns)
+        else:
+            against = any(
+                a.instrument == position.instrument and _SIDES.get(a.direction) == -position.side for a, _ in fresh
+            )
+            bars = self._elapsed(position.instrument, position.opened_at or 0, ts)
+            hold(story, profile, Bar(ts, row, position.side), bars, opposed=against)
+        self._keep(story)
+        return story
+
+    def _wait(self, story: Story, profile: Profile, ts: int, row: Row, columns: Columns) -> None:
+        """One bar of a pending signal."""
+        position = story.position
+        waited = self._elapsed(position.instrument, position.signalled_at, ts)
+        reason = invalid(position, profile, row, waited)
+        if reason:
+            story.say(ts, "invalidated", row("close"), reason, data={"bars": float(waited)})
+        elif waited > profile.entry.max_wait:
+            story.say(ts, "expired", row("close"), "max_wait", data={"bars": float(waited)})
+        else:
+            ahead = Bar(ts, row, position.side)
+            self._try(story, profile, ts, row, columns, waited, ahead.better(position.best, ahead.ahead))
+
+    def _try(
+        self, story: Story, profile: Profile, ts: int, row: Row, columns: Columns, waited: int, best: float
+    ) -> None:
+        """Enter if this is the bar, else say what was seen of it."""
+        position, why = story.position, ""
+        if waited >= profile.entry.min_wait and triggered(position, profile, row, best):
+            found = levels(profile, row)
+            why = blocked(profile, found, row, self._benchmark(profile, columns)) or self._full(position.profile)
+            if not why:
+                story.say(ts, "opened", found.entry, data=_opening(position.side, profile, found))
+                return
+        if waited or why:  # the signal's own bar is in the first event already
+            seen: dict[str, float | str] = {"best": best, "bars": float(waited), "blocked": why or position.blocked}
+            story.say(ts, "marked", row("close"), data=seen)
+
+    def _begin(self, alert: Alert, name: str, ts: int, columns: Columns, present: npt.NDArray[np.bool_]) -> list[Story]:
+        """A new signal."""
+        profile, story, side = self._profile(name), Story(), _SIDES.get(alert.direction, 0)
+        event_id = f"{alert.id}-{name}"
+        if event_id in self._live:
+            return []
+        if alert.ts != ts or not self._is_there(alert.instrument, columns, present):
+            raise UsageError(
+                f"the signal of {alert.instrument} at {iso(alert.ts)} has no bar in the step of {iso(ts)}.",
+                hint="give signals together with the bars that made them",
+            )
+        row = Row(columns, self._lanes[alert.instrument])
+        busy = not profile.several and any(
+            p.instrument == alert.instrument and p.profile == name for p in self._live.values()
+        )
+        story.begin(_signal(event_id, alert, name, side, row))
+        if side == 0 or busy:
+            story.say(ts, "invalidated", row("close"), "busy" if side else "no_direction")
+        else:
+            self._try(story, profile, ts, row, columns, 0, story.position.best)
+        self._keep(story)
+        return [story]
+
+    def _keep(self, story: Story) -> None:
+        position = story.position
+        if position.live:
+            self._live[position.id] = position
+        else:
+            self._live.pop(position.id, None)
+
+    # ------------------------------------------------------------ what it looks up
+
+    def _profile(self, name: str) -> Profile:
+        if name not in self._profiles:
+            raise UnknownName("profile", name, self._profiles)
+        return self._profiles[name]
+
+    def _is_there(self, instrument: str, columns: Columns, present: npt.NDArray[np.bool_]) -> bool:
+        """Has the instrument a bar with prices now?"""
+        lane = self._lanes.get(instrument)
+        return lane is not None and bool(present[lane]) and all(math.isfinite(columns[n][lane]) for n in BARS)
+
+    def _benchmark(self, profile: Profile, columns: Columns) -> Row | None:
+        """The benchmark's values; nan, which passes nothing, where it has no bar."""
+        name = profile.filters.benchmark
+        return None if name is None else Row(columns, self._lanes[name])
+
+    def _full(self, name: str) -> str:
+        most = self._profiles[name].max_open
+        opened = sum(p.profile == name and p.opened for p in self._live.values())
+        return "max_open" if most is not None and opened >= most else ""
+
+
+def _signal(event_id: str, alert: Alert, profile: str, side: int, row: Row) -> PositionEvent:
+    high, low = row("high"), row("low")
+    told: dict[str, float | str] = {
+        "rule": alert.rule, "profile": profile, "side": float(side), "high": high, "low": low,
+        "best": high if side > 0 else low,
+    }  # fmt: skip
+    return PositionEvent(event_id, 1, alert.instrument, alert.ts, "pending", row("close"), data=told)
+
+
+def _opening(side: int, profile: Profile, found: Levels) -> dict[str, float | str]:
+    """All that the position will need of its profile's numbers, so that its events say it alone."""
+    told: dict[str, float | str] = {
+        "stop": found.entry - side * found.risk, "stopped_by": found.stopped_by, "risk": found.risk,
+        "cost": profile.cost, "targets": float(len(found.targets)),
+    }  # fmt: skip
+    for number, (distance, fraction) in enumerate(found.targets, start=1):
+        told |= {f"target_{number}": found.entry + side * distance, f"fraction_{number}": fraction}
+    return told | ({} if math.isnan(found.atr) else {"atr": found.atr})
