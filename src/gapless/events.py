@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from gapless.series import Series
 from gapless.spans import Span
@@ -89,6 +90,20 @@ class FeaturesBuilt:
     seconds: float
 
 
+NotifyOutcome = Literal["sent", "retried", "failed", "suppressed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Notified:
+    """What became of a try to tell somebody; ``id`` is the delivery's, ``error`` why it did not go out."""
+
+    channel: str
+    id: str
+    outcome: NotifyOutcome
+    seconds: float
+    error: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class RunEnded:
     """A run is over."""
@@ -98,7 +113,55 @@ class RunEnded:
     seconds: float
 
 
-Event = RunStarted | Fetched | Retried | Paused | ClockSkewed | RowsWritten | TaskDone | FeaturesBuilt | RunEnded
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A live feed tells of these series from now on: what closes after ``at`` (the venue's clock, µs) will be heard."""
+
+    source: str
+    series: tuple[Series, ...]
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """A live feed fell silent for these series; ``since``: the venue's clock when they were last heard of, µs."""
+
+    source: str
+    series: tuple[Series, ...]
+    since: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """The newest bar heard of a series ended at ``since`` (µs), long ago by the venue's clock; others moved on."""
+
+    source: str
+    series: Series
+    since: int
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A live feed told a series' bars before and after this span as final, and none inside it."""
+
+    source: str
+    series: Series
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Garbled:
+    """A live feed sent what cannot be read; ``reason`` shows how it begins."""
+
+    source: str
+    reason: str
+
+
+Event = (
+    RunStarted | Fetched | Retried | Paused | ClockSkewed | RowsWritten | TaskDone | FeaturesBuilt | Notified | RunEnded
+    | Connected | Disconnected | Stale | Skipped | Garbled
+)  # fmt: skip
 Observer = Callable[[Event], None]
 
 

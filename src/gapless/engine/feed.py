@@ -1,0 +1,307 @@
+"""A live feed: many streams over several connections, as one sequence of batches in which a hole is never silent.
+
+1. The series are split over connections (``link``), each kept by one ``_Line``: opened, and when it is lost said to be
+   lost, and opened again after a pause that grows with each vain attempt.
+2. A connection that nears the age at which the venue ends it is replaced: the new one is subscribed first, both are
+   heard for a while, then the old one goes. Nobody is told, as nothing was missed.
+3. Each bar passes ``heard``: is it ours, is it the same final bar again, did one before it stay out? Then it waits in
+   the ``Backlog`` for the consumer.
+4. Once a tick the feed looks at itself by the venue's clock: series that fell behind while others moved on are stale;
+   a connection all of whose series fell silent is of no use; stamps that lie before our clock or far after it say that
+   the clocks differ.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+
+import aiohttp
+
+from gapless import __version__
+from gapless.engine.backlog import Backlog, Said
+from gapless.engine.heads import Heads
+from gapless.engine.link import Link, Manners, Tally
+from gapless.errors import Faulty
+from gapless.events import ClockSkewed, Connected, Disconnected, Garbled, Observer, Retried, Skipped, Stale, nobody
+from gapless.protocols import Clock, Heard, LiveSource
+from gapless.series import Series
+from gapless.spans import SECOND, iso
+
+_WINDOW = 10  # ticks over which the least lag is taken as the difference of the clocks
+
+
+@dataclass(frozen=True, slots=True)
+class FeedOptions:
+    """How a feed behaves. Real seconds, but for ``grace`` and ``skew``: µs by the venue's clock."""
+
+    manners: Manners = field(default_factory=Manners)
+    delays: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0, 30.0)  # before the first, second, … attempt to open again
+    steady: float = 10.0  # a connection that lived so long starts again at the first delay
+    rotation: float = 0.95  # of the venue's lifetime of a connection
+    overlap: float = 5.0  # how long the old connection is heard beside the new one
+    tick: float = 1.0  # between looks at itself
+    grace: int = 10 * SECOND  # after a bar's close before its absence is noted
+    skew: int = 2 * SECOND  # by which clocks may differ
+    backlog: int = 100_000  # final bars that may wait before the sockets must
+
+
+class Feed:
+    """A venue's websocket as one sequence of batches.
+
+    ``async with Feed(…) as feed`` connects; then ``async for batch in feed.batches()``. ``clock`` is the venue's.
+    A batch holds final bars, ``Connected`` and ``Disconnected`` in the order in which they came, then the newest word
+    on each forming bar. All that is heard waits for the consumer: history can be caught up with after ``Connected``.
+    """
+
+    def __init__(
+        self,
+        source: LiveSource,
+        series: Sequence[Series],
+        *,
+        clock: Clock,
+        observer: Observer = nobody,
+        options: FeedOptions | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.source, self.clock, self.observer, self.jitter = source, clock, observer, jitter
+        self.options = options or FeedOptions()
+        self.tally = Tally()
+        self._backlog = Backlog(self.options.backlog)
+        asked = list(dict.fromkeys(series))
+        self._heads = Heads(asked)
+        size = source.streams_per_connection
+        self._lines = [_Line(self, asked[at : at + size]) for at in range(0, len(asked), size)]
+        self._tasks: list[asyncio.Task[None]] = []
+        self._session: aiohttp.ClientSession | None = None
+        self._least: int | None = None  # lag within the window
+        self._told_skew = 0
+
+    # ---- for the consumer
+
+    async def __aenter__(self) -> Feed:
+        self._session = session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=None),
+            headers={"User-Agent": f"gapless/{__version__}"},
+        )
+        works = [*(line.keep(session) for line in self._lines), self._look()]
+        self._tasks = [asyncio.create_task(self._guarded(work)) for work in works]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def batches(self) -> AsyncIterator[list[Said]]:
+        """Everything heard since the last batch, as soon as there is anything; ends after ``close``."""
+        return self._backlog.batches()
+
+    async def close(self) -> None:
+        """Leave the venue. What was read from the sockets can still be taken from ``batches``."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+        self._backlog.close()
+
+    @property
+    def backlog(self) -> int:
+        """How much waits for the consumer."""
+        return len(self._backlog)
+
+    @property
+    def coalesced(self) -> int:
+        """How many words on forming bars were replaced by newer ones before the consumer came for them."""
+        return self._backlog.coalesced
+
+    @property
+    def live(self) -> list[Series]:
+        """The series that a connection tells of now."""
+        return [series for line in self._lines for series in line.live]
+
+    @property
+    def stale(self) -> list[Series]:
+        """The series that are behind while others moved on."""
+        return self._heads.stale()
+
+    # ---- step 3: what a link says
+
+    @property
+    def full(self) -> bool:
+        return self._backlog.full
+
+    async def room(self) -> None:
+        await self._backlog.room()
+
+    def heard(self, bar: Heard) -> None:
+        head = self._heads.of(bar)
+        if head is None:
+            self.tally.strays += 1
+            return
+        if head.again(bar):
+            self.tally.duplicates += 1
+            return
+        skipped = head.skipped(bar)
+        if skipped is not None:
+            self.observer(Skipped(self.source.name, head.series, skipped))
+        head.heard(bar)
+        self._count(bar)
+        self._backlog.put(bar)
+
+    def _count(self, bar: Heard) -> None:
+        self.tally.finals += bar.final
+        self.tally.forming += not bar.final
+        self.tally.lag = lag = self.clock() - bar.said_at
+        self._least = lag if self._least is None else min(lag, self._least)
+
+    def garbled(self, error: Faulty) -> None:
+        self.tally.garbled += 1
+        self.observer(Garbled(self.source.name, error.message))
+
+    def confirmed(self, link: Link, series: tuple[Series, ...]) -> None:
+        link.said_at = max(link.said_at, self.clock())
+        if not link.quiet:
+            self.connected(series)
+
+    def refused(self, link: Link, series: Series, reason: str) -> None:
+        self.disconnected((series,), self.clock(), reason)
+
+    # ---- news
+
+    def connected(self, series: Sequence[Series]) -> None:
+        """These are heard from now on."""
+        at = self.clock()
+        for head in self._heads.among(series):
+            head.joined(at)
+        self._tell(Connected(self.source.name, tuple(series), at))
+
+    def disconnected(self, series: Sequence[Series], since: int, reason: str) -> None:
+        """These were last heard of at ``since``."""
+        for head in self._heads.among(series):
+            head.left()
+        self._tell(Disconnected(self.source.name, tuple(series), since, reason))
+
+    def _tell(self, news: Connected | Disconnected) -> None:
+        self._backlog.tell(news)
+        self.observer(news)
+
+    # ---- step 4
+
+    async def _look(self) -> None:
+        for looks in itertools.count(1):
+            await asyncio.sleep(self.options.tick)
+            by = self.clock() - self.options.grace
+            for head in self._heads.fallen_behind(by):
+                self.observer(Stale(self.source.name, head.series, head.due or 0))
+            for line in self._lines:
+                if self._heads.mute(line.live, by):
+                    line.lose(f"no bar of any of its {len(line.live)} series for too long; it is {iso(by)} there")
+            if looks % _WINDOW == 0:
+                self._compare_clocks()
+
+    def _compare_clocks(self) -> None:
+        least, self._least = self._least, None
+        if least is not None and abs(least - self._told_skew) > self.options.skew:
+            self._told_skew = least
+            self.observer(ClockSkewed(self.source.name, -least / SECOND))
+
+    async def _guarded(self, work: Coroutine[None, None, None]) -> None:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - the task boundary: the consumer is told
+            self._backlog.fail(error)
+
+
+class _Line:
+    """The connection for some series, for as long as the feed lasts."""
+
+    def __init__(self, feed: Feed, series: Sequence[Series]) -> None:
+        self.feed, self.series = feed, series
+        self._links: list[Link] = []  # the one in use last; the one before it while it is replaced
+        self._vain = 0
+
+    @property
+    def live(self) -> list[Series]:
+        """What is heard now."""
+        return self._links[0].live if self._links else []
+
+    def lose(self, reason: str) -> None:
+        """Give the connection up."""
+        self._links[0].lose(reason)
+
+    async def keep(self, session: aiohttp.ClientSession) -> None:
+        """Steps 1 and 2, until cancelled."""
+        try:
+            while True:
+                if not self._links:
+                    self._open(session, quiet=False)
+                if await self._ended(self._aging()):
+                    await self._lost()
+                else:
+                    await self._replaced(session)
+        finally:
+            for link in self._links:
+                await link.stop()
+
+    def _open(self, session: aiohttp.ClientSession, *, quiet: bool) -> Link:
+        link = Link(self.feed.source, self.series, self.feed, self.feed.options.manners, quiet=quiet)
+        link.start(session)
+        self._links.append(link)
+        return link
+
+    def _aging(self) -> float:
+        """Seconds until the connection should be replaced; not all connections in one moment."""
+        span = self.feed.source.lifetime * self.feed.options.rotation
+        return max(0.0, span * (1.0 - self.feed.jitter() / 20) - self._links[0].age)
+
+    async def _ended(self, within: float) -> bool:
+        ended, _ = await asyncio.wait({self._links[0].task}, timeout=within)
+        return bool(ended)
+
+    async def _replaced(self, session: aiohttp.ClientSession) -> None:
+        """Open the next connection before the present one goes."""
+        old, new = self._links[0], self._open(session, quiet=True)
+        answered = asyncio.create_task(new.answered.wait())
+        await asyncio.wait({answered, old.task, new.task}, return_when=asyncio.FIRST_COMPLETED)
+        answered.cancel()
+        if new.answered.is_set():
+            await asyncio.wait({old.task, new.task}, timeout=self.feed.options.overlap, return_when="FIRST_COMPLETED")
+        if new.task.done():
+            self._links.pop()
+            self._vain += 1
+            await self._pause(new.end())
+        elif old.task.done():
+            await self._lost()
+            new.quiet = False
+            self.feed.connected(new.live)
+        else:
+            new.quiet = False
+            self._links.pop(0)
+            await old.stop()
+
+    async def _lost(self) -> None:
+        """Say so, and wait before the next attempt."""
+        link = self._links.pop(0)
+        reason = link.end()
+        self._say_lost(link, reason)
+        self._vain = 1 if link.live and link.age >= self.feed.options.steady else self._vain + 1
+        if not self._links:
+            await self._pause(reason)
+
+    def _say_lost(self, link: Link, reason: str) -> None:
+        self.feed.tally.losses += 1
+        if link.live:
+            self.feed.disconnected(link.live, link.said_at, reason)
+
+    async def _pause(self, reason: str) -> None:
+        delays = self.feed.options.delays
+        delay = delays[min(self._vain, len(delays)) - 1] * (1.0 - self.feed.jitter() / 2)
+        self.feed.observer(Retried(self.feed.source.name, reason, delay, self._vain))
+        await asyncio.sleep(delay)
