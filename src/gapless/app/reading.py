@@ -82,7 +82,8 @@ def features(
     rows = rows.select("instrument", "ts", "available_at", *wanted, *seen)
     if layout == "wide":
         return rows
-    return rows.unpivot(index=["instrument", "ts", "available_at"], variable_name="feature", value_name="value")
+    long = rows.unpivot(index=["instrument", "ts", "available_at"], variable_name="feature", value_name="value")
+    return long.with_columns(pl.col("value").cast(pl.Float64).fill_null(float("nan")))  # one column holds all types
 
 
 def _own(
@@ -139,4 +140,5 @@ def _join(rows: pl.DataFrame, longer: pl.DataFrame, names: list[str]) -> pl.Data
     theirs = longer.select("instrument", "available_at", *names).sort("available_at")
     ordered = rows.with_row_index("_row").sort("available_at")
     joined = ordered.join_asof(theirs, on="available_at", by="instrument", strategy="backward", check_sortedness=False)
-    return joined.sort("_row").drop("_row").with_columns(pl.col(n).fill_null(float("nan")) for n in names)
+    floats = [n for n in names if longer.schema[n].is_float()]
+    return joined.sort("_row").drop("_row").with_columns(pl.col(n).fill_null(float("nan")) for n in floats)

@@ -17,7 +17,7 @@ import polars as pl
 
 from gapless.engine import build
 from gapless.features import plan as understand
-from gapless.features.frames import align, check_options, instruments, numbers, times, try_gate
+from gapless.features.frames import align, check_options, instruments, numbers, times, try_gate, typed
 from gapless.features.panel import Groups, Members, Panel, Population
 from gapless.features.planning import FeaturePlan
 from gapless.features.program import Floats
@@ -58,7 +58,8 @@ def read(
     if alone:
         own = build.read(store, alone, wanted, timeframe, span)
         rows = own.join(rows, on=["instrument", "ts"], how="left", maintain_order="left")
-        rows = rows.with_columns(pl.col(name).fill_null(np.nan) for name in panel.names)
+        floats = [name for name in panel.names if rows.schema[name].is_float()]
+        rows = rows.with_columns(pl.col(name).fill_null(np.nan) for name in floats)
     coverage = [name for name in panel.names if name not in crossing.names]
     return rows.select("instrument", "ts", *whole.names, *coverage)
 
@@ -69,7 +70,8 @@ def _walk(
     """Steps 2 and 3: the rows of the span."""
     inside = Span(EARLIEST, LATEST) if span is None else span
     states: dict[str, Floats] = {}
-    schema = {"instrument": pl.String(), "ts": pl.Datetime("us", "UTC"), **dict.fromkeys(panel.names, pl.Float64())}
+    values = dict.fromkeys(panel.names, pl.Float64()) | panel.plan.schema
+    schema = {"instrument": pl.String(), "ts": pl.Datetime("us", "UTC"), **values}
     parts = [pl.DataFrame(schema=schema)]
     for window in _windows(store, panel.plan, names, timeframe, inside):
         rows = _window(store, panel, names, timeframe, window, states)
@@ -134,4 +136,4 @@ def _window(
         try_gate(panel.plan, part, ts[mine], name)
         for column, x in part.items():
             values[column][mine] = x
-    return bars.select("instrument", "ts").with_columns(pl.Series(column, x) for column, x in values.items())
+    return bars.select("instrument", "ts").with_columns(typed(panel.plan, values))

@@ -29,7 +29,7 @@ import polars as pl
 from gapless.errors import LakeDamaged, LakeError, SchemaViolation
 from gapless.events import FeaturesBuilt, Observer, nobody
 from gapless.features import plan as understand
-from gapless.features.frames import align, numbers, times, try_gate
+from gapless.features.frames import align, numbers, times, try_gate, typed
 from gapless.features.planning import FeaturePlan, run
 from gapless.protocols import FeatureStore, Segment
 from gapless.segments import Stretch, joined, stretches
@@ -219,14 +219,7 @@ def _compute(
     values, after = run(plan, columns, state)
     for feature, count in try_gate(plan, values, ts, name).items():
         clipped[feature] = clipped.get(feature, 0) + count
-    rows = bars.select("instrument", "ts").with_columns(_typed(n, v, plan.schema[n]) for n, v in values.items())
-    return rows, after
-
-
-def _typed(name: str, values: Any, kind: pl.DataType) -> pl.Series:
-    """A column as its schema has it: small whole numbers have no NaN, so missing is null there."""
-    column = pl.Series(name, values)
-    return column if kind.is_float() and kind == column.dtype else column.fill_nan(None).cast(kind)
+    return bars.select("instrument", "ts").with_columns(typed(plan, values)), after
 
 
 def read(

@@ -29,12 +29,13 @@ def compute(
     members: Members | None = None,
     coverage: bool = False,
 ) -> pl.DataFrame:
-    """Features of the bars: ``instrument`` (if there is one), ``ts``, then one Float64 column for each name.
+    """Features of the bars: ``instrument`` (if there is one), ``ts``, then one column for each name.
 
     ``bars``: a polars, pandas or Arrow table: ``ts`` strictly increasing within each instrument, and the columns that
     the features read; rows keep their
     order. ``others``: frames of other series by ``VENUE:SYMBOL``, joined by equal ``ts``; an instrument that stands in
-    ``bars`` need not be repeated. A value that is not known is NaN, never 0. Division by zero follows IEEE 754.
+    ``bars`` need not be repeated. A value that is not known is NaN, never 0. Division by zero follows IEEE 754. Columns
+    are Float64; votes and comparisons, which can only be -1, 0 or 1, are Int8, and null where not known.
 
     Features that compare instruments (``rank`` …) compare those of ``bars``. ``groups``: grouping → instrument → group,
     for ``by=``. ``members``: when each instrument belongs to the population (a SpanSet each); left out, all always do.
@@ -62,12 +63,25 @@ def compute(
         try_gate(understood, values, ts[rows], instrument)
         for name, x in values.items():
             outputs[name][rows] = x
-    return _framed(bars, outputs)
+    return _framed(bars, understood, outputs)
 
 
-def _framed(bars: pl.DataFrame, outputs: Mapping[str, Floats]) -> pl.DataFrame:
+def _framed(bars: pl.DataFrame, understood: FeaturePlan, outputs: Mapping[str, Floats]) -> pl.DataFrame:
     keys = [bars[name] for name in ("instrument", "ts") if name in bars.columns]
-    return pl.DataFrame([*keys, *(pl.Series(name, x) for name, x in outputs.items())])
+    return pl.DataFrame([*keys, *typed(understood, outputs)])
+
+
+def typed(understood: FeaturePlan, outputs: Mapping[str, Floats]) -> list[pl.Series]:
+    """Computed values as the columns that people get: small whole numbers have no NaN, so missing is null there."""
+    return [_typed(name, x, understood.schema.get(name, pl.Float64())) for name, x in outputs.items()]
+
+
+def _typed(name: str, x: Floats, kind: pl.DataType) -> pl.Series:
+    if kind.is_float():
+        return pl.Series(name, x)
+    if np.isnan(x).any():
+        return pl.Series(name, x).fill_nan(None).cast(kind)
+    return pl.Series(name, x.astype(np.int8))
 
 
 def check_options(understood: FeaturePlan, groups: Groups | None, members: Members | None, coverage: bool) -> bool:
@@ -102,7 +116,7 @@ def _compare(
         try_gate(understood, part, ts[mine], instrument)
         for name, x in part.items():
             values[name][mine] = x
-    return _framed(bars, values)
+    return _framed(bars, understood, values)
 
 
 def times(bars: pl.DataFrame) -> Ints:

@@ -18,6 +18,7 @@ from gapless.features.graph import CONST, INPUT, KERNEL_VERSION, Graph, Node
 from gapless.features.program import Floats, Program
 from gapless.features.registry import Bounds, Feature, Library, Param, catalogue
 from gapless.features.stages import Stages, crossings_of, split
+from gapless.features.whole import dtype
 
 if TYPE_CHECKING:
     from gapless.features.ops import Kernels
@@ -90,20 +91,22 @@ class FeaturePlan:
     def warmup(self) -> dict[str, int]:
         return {name: root.warmup for name, root in zip(self.names, self.roots, strict=True)}
 
-    @property
+    @cached_property
     def bounds(self) -> dict[str, Bounds]:
         """Declared bounds of the features that have any, for ``schema.gate``."""
         found = {n: t.feature.bounds for n, t in zip(self.names, self.terms, strict=True) if isinstance(t, Call)}
         return {name: bounds for name, bounds in found.items() if bounds != (None, None)}
 
-    @property
+    @cached_property
     def schema(self) -> dict[str, pl.DataType]:
-        return {name: pl.Float64() for name in self.names}
+        """The type of each column: Int8 (null where missing) for what can only be -1, 0 or 1, else Float64."""
+        return {name: dtype(root) for name, root in zip(self.names, self.roots, strict=True)}
 
     def version(self, name: str) -> str:
-        """16 hex digits over the feature's operators, parameters and inputs, and the kernels' version."""
-        root = self._root(name)
+        """16 hex digits over the feature's operators, parameters and inputs, its type, and the kernels' version."""
+        root, kind = self._root(name), self.schema[name]
         text = f"{KERNEL_VERSION}|{self.graph.facts[root.id].digest}|{root.at}|{self.bounds.get(name)}"
+        text += "" if kind.is_float() else f"|{kind}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @cached_property
@@ -132,7 +135,7 @@ class FeaturePlan:
             "memory": root.memory,
             "memory_kind": "decaying" if root.memory is None else "finite",
             "bounds": {"low": low, "high": high},
-            "dtype": "Float64",
+            "dtype": str(self.schema[name]),
             "nodes": len(nodes),
             "graph": [self._describe(i) for i in nodes],
             "result": f"#{root.id}" + (f"[{root.at}]" if root.at else ""),

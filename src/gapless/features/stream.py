@@ -13,7 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from gapless.errors import InputError, SchemaViolation, UnknownName, UsageError
-from gapless.features.frames import check_options, numbers, times, try_gate
+from gapless.features.frames import check_options, numbers, times, try_gate, typed
 from gapless.features.panel import Groups, LivePanel, Members, Panel, Population
 from gapless.features.planning import decode, encode, plan
 from gapless.features.program import Floats, Ints
@@ -99,7 +99,7 @@ class Stream:
         if violations:
             try_gate(self.plan, outputs, np.full(len(mine), ts), "")
         keys = [bars[name].gather(mine) for name in ("instrument", "ts")]
-        return pl.DataFrame([*keys, *(pl.Series(name, x) for name, x in outputs.items())])
+        return pl.DataFrame([*keys, *typed(self.plan, outputs)])
 
     def step_columns(
         self, ts: int, who: Ints, columns: Mapping[str, Floats]
