@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from gapless.alerts.rule import Rule
+from gapless.alerts.written import AlertSection
 from gapless.errors import ConfigError, GaplessError
 from gapless.series import Instrument
 from gapless.spans import Timeframe, parse_duration
@@ -112,6 +114,7 @@ class Config(Section):
     universes: dict[str, UniverseSection] = {}
     features: dict[str, str] = {}
     groups: dict[str, dict[str, str]] = {}
+    alerts: dict[str, AlertSection] = {}
 
     @field_validator("groups")
     @classmethod
@@ -122,6 +125,17 @@ class Config(Section):
             for instrument in group:
                 _checked(instrument, Instrument.parse)
         return value
+
+    @field_validator("alerts")
+    @classmethod
+    def _rule_names(cls, value: dict[str, AlertSection]) -> dict[str, AlertSection]:
+        for name, section in value.items():
+            _checked(name, section.rule)
+        return value
+
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules of ``[alerts.NAME]``, in the order of the file."""
+        return tuple(section.rule(name) for name, section in self.alerts.items())
 
     def venue_calendars(self) -> dict[str, str]:
         """Calendar per venue, where the file names one."""
@@ -226,4 +240,10 @@ max_concurrent = 8            # requests under way at once
 
 # [groups.sector]             # for features that compare instruments: demean(close, by="sector")
 # "BINANCE:BTCUSDT" = "L1"
+
+# [alerts.spike]              # a rule: told when its condition holds, once an hour and instrument
+# when = "abs(zscore(log_return(close, 15), 720)) >= 3 and zscore(volume, 720) >= 3"
+# direction = "log_return(close, 15)"
+# cooldown = "1h"
+# opposite_cooldown = "15m"   # after a firing in the other direction
 """

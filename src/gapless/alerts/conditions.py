@@ -154,9 +154,9 @@ class _Reader:
 
     def _tree(self) -> ast.expr:
         if not self.text.strip():
-            raise ExpressionError("a condition is empty.", hint="for example abs(z_er_15m) >= 3")
+            raise ExpressionError("a text is empty.", hint="for example abs(z_er_15m) >= 3")
         if len(self.text) > MAX_TEXT:
-            raise ExpressionError(f"a condition has {len(self.text)} characters; at most {MAX_TEXT} are read.")
+            raise ExpressionError(f"a text has {len(self.text)} characters; at most {MAX_TEXT} are read.")
         bad = _MEANINGLESS.search(self.text)
         if bad:
             raise self._error(f"the character {bad[0]!r} has no meaning", bad.start())
@@ -167,9 +167,9 @@ class _Reader:
             return ast.parse(flat.strip(), mode="eval").body
         except SyntaxError as error:
             at = (error.offset or len(flat.strip()) + 1) - 1
-            raise self._error(f"not a condition ({error.msg})", at, _instead(flat)) from None
+            raise self._error(f"it cannot be read ({error.msg})", at, _instead(flat)) from None
         except ValueError:
-            raise self._error("not a condition", 0) from None
+            raise self._error("it cannot be read", 0) from None
 
     def _mark(self, found: re.Match[str]) -> str:
         """An identifier of the same length, so that columns stay right."""

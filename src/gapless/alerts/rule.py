@@ -15,7 +15,6 @@ from gapless.alerts.conditions import Condition
 from gapless.alerts.quiet import Quiet
 from gapless.alerts.throttle import Throttle
 from gapless.errors import ConfigError
-from gapless.series import Instrument
 from gapless.spans import Timeframe
 
 UNCONFIRMED = "UNCONFIRMED"
@@ -148,7 +147,7 @@ def _confirmation(rule: Rule) -> list[str]:
     problems = []
     if rule.confirm and not rule.levels:
         problems.append("confirm needs levels, for example levels = { CONFIRMED = 1 }")
-    for name, least in rule.levels.items():
+    for name, least in rule.levels.items() if rule.confirm else ():
         if not 1 <= least <= len(rule.confirm):
             problems.append(f"levels.{name} must lie between 1 and the {len(rule.confirm)} of confirm")
         if name == UNCONFIRMED:
@@ -181,8 +180,3 @@ def check_names(
     if problems:
         hint = "write it down as [notify.NAME], [positions.NAME] or [groups.NAME]"
         raise ConfigError("rules name what is not there:\n  " + "\n  ".join(problems) + "\n", hint=hint)
-
-
-def checked_instruments(names: Iterable[str]) -> tuple[str, ...]:
-    """Instrument names in the form VENUE:SYMBOL; raises UsageError."""
-    return tuple(str(Instrument.parse(name)) for name in names)
