@@ -260,7 +260,8 @@ def test_probabilities_are_kept() -> None:
 
 
 def test_every_fault_is_tested_here() -> None:
-    """A new fault needs a test: each name occurs in this file as a fault text."""
+    """A new fault of requests needs a test: each name occurs in this file as a fault text."""
     with open(__file__, encoding="utf-8") as file:
         text = file.read()
-    assert [name for name in NAMES if f'faults="{name}:' not in text] == []
+    requests = [name for name in NAMES if not name.startswith("ws_")]
+    assert [name for name in requests if f'faults="{name}:' not in text] == []

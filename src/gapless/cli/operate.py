@@ -77,10 +77,13 @@ def sim(
     halts_per_month: float = 0.08,
     listed_late: float = 0.1,
     delisted: float = 0.06,
+    updates: int = 1,
+    stream_limit: int | None = None,
+    lifetime: float = 86_400.0,
     replay: Path | None = None,
     timeframe: str = "1m",
 ) -> int:
-    """Run the simulated venue until Ctrl-C: Binance's wire format, spot and USD-M, with faults on demand.
+    """Run the simulated venue until Ctrl-C: Binance's REST and websockets, spot and USD-M, with faults on demand.
 
     Parameters
     ----------
@@ -89,7 +92,7 @@ def sim(
     host
         The address to listen on.
     faults
-        429:0.05,reset:0.02,ban:1x,…: each name with a probability, or a number of times.
+        429:0.05,reset:0.02,ws_drop:1x,…: each name with a probability, or a number of times.
     seed
         Another seed is another market, and other faults.
     symbols
@@ -114,6 +117,12 @@ def sim(
         The share of symbols listed after the start.
     delisted
         The share of symbols delisted before the end.
+    updates
+        How many messages a minute each stream sends of a bar that forms; 0 sends final bars only.
+    stream_limit
+        Streams of one websocket; the venue's own limit if left out.
+    lifetime
+        Seconds after which a websocket is closed.
     replay
         Serve the bars of this lake instead of a made-up market.
     timeframe
@@ -125,6 +134,7 @@ def sim(
         "faults": faults, "seed": seed, "start": start, "end": end, "now": now, "speed": speed,
         "weight_limit": weight_limit, "silence": silence, "outages_per_month": outages_per_month,
         "halts_per_month": halts_per_month, "listed_late": listed_late, "delisted": delisted,
+        "updates": updates, "stream_limit": stream_limit, "lifetime": lifetime,
     }  # fmt: skip
     serve(host, port, symbols, replay, timeframe, options)
     return 0

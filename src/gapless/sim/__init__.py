@@ -1,4 +1,4 @@
-"""A simulated venue: a real HTTP server that speaks Binance's wire format, knows the truth, and fails on demand.
+"""A simulated venue: real HTTP and websockets in Binance's wire format, a truth to compare with, faults on demand.
 
 ``running`` serves from a thread for as long as a ``with`` block lasts; ``serve`` until a signal. See docs/sim.md.
 """
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from gapless.sim.faults import parse_faults
     from gapless.sim.market import Market
     from gapless.sim.replay import Replay
-    from gapless.sim.run import Running, running, serve
+    from gapless.sim.run import Running, running, serve, ws_urls
 
-__all__ = ["Market", "Replay", "Running", "SimConfig", "parse_faults", "running", "serve"]
+__all__ = ["Market", "Replay", "Running", "SimConfig", "parse_faults", "running", "serve", "ws_urls"]
 _HOMES = {
     "Market": "market", "Replay": "replay", "Running": "run", "SimConfig": "config", "parse_faults": "faults",
-    "running": "run", "serve": "run",
+    "running": "run", "serve": "run", "ws_urls": "run",
 }  # fmt: skip
 
 

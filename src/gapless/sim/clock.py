@@ -23,18 +23,25 @@ class VenueClock:
             raise UsageError(f"a clock cannot run at speed {speed}.", hint="0 stands still, 1 is real time")
         self.speed = speed
         self._real = time.monotonic_ns()
-        self._start = time.time_ns() // 1000 if start is None else start
+        # One attribute, so that whoever reads it while another thread moves the clock sees both or neither.
+        self._at = (time.time_ns() // 1000 if start is None else start, 0)
 
     def __call__(self) -> int:
         """Now, by the venue."""
+        return self.read()[0]
+
+    def read(self) -> tuple[int, int]:
+        """Now, and how often the clock has jumped: whoever follows it tells a jump from being slow by that."""
+        start, jumps = self._at
         elapsed = (time.monotonic_ns() - self._real) / 1000
-        return self._start + int(elapsed * self.speed)
+        return start + int(elapsed * self.speed), jumps
 
     def advance(self, micros: int) -> None:
         """Jump ahead."""
         if micros < 0:
             raise UsageError("the venue's clock cannot go back.", hint="give a positive time")
-        self._start += micros
+        start, jumps = self._at
+        self._at = (start + micros, jumps + 1)
 
     def after(self, real_seconds: float) -> int:
         """The venue's time once ``real_seconds`` have passed (of real time, when the clock stands still)."""

@@ -27,6 +27,8 @@ class SimConfig:
     The clock: ``now`` (None: the host's) and ``speed``. Faults: see ``parse_faults``.
     Limits: ``weight_limit`` None takes the venue's own, 0 counts nothing; ``window``, ``ban`` and ``hold`` (how long a
     ``timeout`` fault holds a request) are real seconds.
+    Websockets: ``updates`` forming messages a minute of each stream; ``stream_limit`` streams of a connection,
+    ``ping_every`` and ``pong_within`` real seconds (None: the venue's own), ``lifetime`` real seconds of a connection.
 
     >>> SimConfig(faults="rest:0.1")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
@@ -56,14 +58,24 @@ class SimConfig:
     patience: int = 10
     ban: float = 120.0
     hold: float = 3.0
+    updates: int = 1
+    stream_limit: int | None = None
+    ping_every: float | None = None
+    pong_within: float | None = None
+    lifetime: float = 86_400.0
 
     def __post_init__(self) -> None:
         parse_faults(self.faults)
         VenueClock(self.starts_at, speed=self.speed)
         if self.reader is not None and isinstance(self.symbols, int):
             raise UsageError("a replay needs the names of its symbols.", hint="symbols=('BTCUSDT', …)")
-        for name in ("window", "ban", "hold"):
-            if getattr(self, name) <= 0:
+        if self.updates < 0 or (self.stream_limit is not None and self.stream_limit < 1):
+            raise UsageError(
+                f"updates={self.updates}, stream_limit={self.stream_limit} make no feed.",
+                hint="updates: 0 sends final bars only; stream_limit: at least 1",
+            )
+        for name in ("window", "ban", "hold", "ping_every", "pong_within", "lifetime"):
+            if (value := getattr(self, name)) is not None and value <= 0:
                 raise UsageError(f"{name} must be more than 0 seconds.", hint=f"leave {name} out for the usual value")
 
     @property

@@ -26,6 +26,7 @@ from gapless.sim.market import Market
 from gapless.sim.refusals import Refusal, Reply
 from gapless.sim.replay import Replay
 from gapless.sim.rules import APIS, MINUTE_WEIGHT, Api
+from gapless.sim.tape import Tape
 from gapless.sim.venue import Ask, Venue
 from gapless.sim.weights import Meter
 from gapless.sim.wire import split
@@ -61,6 +62,8 @@ class Exchange:
         self.truths: dict[str, Truth] = {api.venue: _truth(config, api.venue) for api in APIS}
         self.requests: Counter[str] = Counter()
         self.venues = {api: Venue(api, self.truths[api.venue]) for api in APIS}
+        self.tapes = {api: Tape(self.venues[api]) for api in APIS}
+        self.connections: Counter[str] = Counter()
         self._meters = {api: self._meter(api) for api in APIS}
         self._number = 0
         self._answers: dict[str, Callable[[Api, Params, int], bytes]] = {
@@ -75,6 +78,11 @@ class Exchange:
         if self.faults.plan.skew:
             self.faults.happened("skew")
         return self.clock() + self.faults.plan.skew
+
+    def connected(self, api: Api) -> int:
+        """A websocket has come: its number among those of this API."""
+        self.connections[api.venue] += 1
+        return self.connections[api.venue]
 
     def plan_faults(self, text: str) -> None:
         """From now on these faults; what was injected so far stays counted."""

@@ -1,6 +1,7 @@
 """Faults on demand: which, how often, and what they do to a page of rows.
 
-Whether request number n suffers fault k follows from (seed, k, n). A fault counts as injected only when it changed what
+Whether request number n suffers fault k follows from (seed, k, n); what becomes of a final bar on a stream from (seed,
+k, stream, bar); of a websocket from (seed, k, connection, minute). A fault counts as injected only when it changed what
 the client got: an empty page cannot be emptied again.
 """
 
@@ -16,10 +17,13 @@ from gapless.errors import UnknownName, UsageError
 from gapless.sim.chance import draw
 from gapless.spans import Timeframe, parse_duration
 
-# Of the first row only one can happen to a request; those of the second may come together.
+# Of the first row only one can happen to a request; those of the second may come together. BARS are about final bars
+# on a stream, SOCKET about a websocket in a minute (``ws_refuse``: about one SUBSCRIBE).
 TRANSPORT = ("ban", "429", "5xx", "timeout", "reset", "truncate")
 CONTENT = ("late", "short", "empty", "duplicate", "disorder", "micros")
-NAMES = (*TRANSPORT, *CONTENT, "skew")
+BARS = ("ws_missing", "ws_late", "ws_corrected", "ws_dup", "ws_reorder", "ws_garbage")
+SOCKET = ("ws_drop", "ws_halfopen", "ws_burst", "ws_silence")
+NAMES = (*TRANSPORT, *CONTENT, "skew", *BARS, *SOCKET, "ws_refuse")
 _COUNT = re.compile(r"^(\d+)x$")
 
 
@@ -102,7 +106,16 @@ class Faults:
 
     def transport(self, number: int) -> str | None:
         """The fault of a request as a whole, or None."""
-        return next((name for name in TRANSPORT if self._due(name, number)), None)
+        return next((name for name in TRANSPORT if self.due(name, number)), None)
+
+    def due(self, name: str, *key: object) -> bool:
+        """Whether what goes by this key is to suffer the fault."""
+        rate = self.plan.rates.get(name)
+        if rate is None:
+            return False
+        if rate.count is not None:
+            return bool(self._left[name])
+        return draw(self.seed, "fault", name, *key) < rate.probability
 
     def happened(self, name: str) -> None:
         """Count a fault the client has met."""
@@ -112,7 +125,7 @@ class Faults:
 
     def due_content(self, number: int) -> list[str]:
         """The content faults of a klines request, in the order in which they act."""
-        return [name for name in CONTENT if name in self.plan.rates and (name == "late" or self._due(name, number))]
+        return [name for name in CONTENT if name in self.plan.rates and (name == "late" or self.due(name, number))]
 
     def spoil(self, rows: list[bytes], facts: PageFacts, due: list[str]) -> list[bytes]:
         """The page after its faults."""
@@ -122,14 +135,6 @@ class Faults:
                 rows = spoilt
                 self.happened(name)
         return rows
-
-    def _due(self, name: str, number: int) -> bool:
-        rate = self.plan.rates.get(name)
-        if rate is None:
-            return False
-        if rate.count is not None:
-            return bool(self._left[name])
-        return draw(self.seed, "fault", name, number) < rate.probability
 
     def _shorten(self, rows: list[bytes], facts: PageFacts) -> list[bytes]:
         if len(rows) < 2:

@@ -1,4 +1,4 @@
-"""What Binance's two market-data APIs allow: paths, page sizes, weights. Figures as documented by the venue, 2025."""
+"""What Binance's two market-data APIs allow: paths, page sizes, weights, streams. Figures as documented, 2025."""
 
 from __future__ import annotations
 
@@ -9,8 +9,19 @@ MINUTE_WEIGHT = "X-MBX-USED-WEIGHT-1M"
 
 
 @dataclass(frozen=True)
+class Sockets:
+    """The rules of an API's websockets. Seconds are real ones: they are about the connection, not the market."""
+
+    prefix: str  # before /ws and /stream; spot and USD-M have hosts of their own, here they share one
+    streams: int  # at most so many on a connection
+    messages: int  # at most so many from the client in a second, pings and pongs included
+    ping_every: float
+    pong_within: float
+
+
+@dataclass(frozen=True)
 class Api:
-    """One API: where it lives, how large a page may be, and what requests weigh."""
+    """One API: where it lives, how large a page may be, what requests weigh, and what a websocket may do."""
 
     venue: str
     prefix: str
@@ -20,6 +31,7 @@ class Api:
     weight_limit: int  # a minute and client
     exchange_info_weight: int
     klines_weight: Callable[[int], int]  # of the limit asked for
+    sockets: Sockets
 
 
 def _by_limit(limit: int) -> int:
@@ -30,6 +42,8 @@ def _by_limit(limit: int) -> int:
     return 10
 
 
-SPOT = Api("BINANCE", "/api/v3", True, 500, 1000, 6000, 20, lambda limit: 2)
-USDM = Api("BINANCEUSDM", "/fapi/v1", False, 500, 1500, 2400, 1, _by_limit)
+_SPOT_SOCKETS = Sockets("", 1024, 5, 20.0, 60.0)
+_USDM_SOCKETS = Sockets("/fapi", 200, 10, 180.0, 600.0)
+SPOT = Api("BINANCE", "/api/v3", True, 500, 1000, 6000, 20, lambda limit: 2, _SPOT_SOCKETS)
+USDM = Api("BINANCEUSDM", "/fapi/v1", False, 500, 1500, 2400, 1, _by_limit, _USDM_SOCKETS)
 APIS = (SPOT, USDM)

@@ -19,6 +19,7 @@ from gapless.sim.blocks import Truth
 from gapless.sim.clock import VenueClock
 from gapless.sim.config import SimConfig
 from gapless.sim.exchange import Exchange
+from gapless.sim.rules import APIS
 from gapless.sim.server import application
 
 LOOPBACK = "127.0.0.1"
@@ -30,6 +31,11 @@ class Running:
 
     url: str
     exchange: Exchange
+
+    @property
+    def ws_urls(self) -> dict[str, str]:
+        """Where the websockets of each venue are: what comes before ``/ws`` and ``/stream``."""
+        return ws_urls(self.url)
 
     @property
     def market(self) -> Truth:
@@ -55,6 +61,15 @@ class Running:
     def clock(self) -> VenueClock:
         """The venue's clock: call it for now, ``advance`` it to jump."""
         return self.exchange.clock
+
+
+def ws_urls(url: str) -> dict[str, str]:
+    """By venue, of a simulated venue at ``url``.
+
+    >>> ws_urls("http://127.0.0.1:8900")["BINANCEUSDM"]
+    'ws://127.0.0.1:8900/fapi'
+    """
+    return {api.venue: "ws" + url.removeprefix("http") + api.sockets.prefix for api in APIS}
 
 
 def serve(

@@ -1,6 +1,6 @@
 """The venue on a socket: aiohttp in front of ``Exchange``, and the paths under ``/sim/`` through which tests look in.
 
-A websocket feed is one more handler here over the same ``Exchange``.
+Websockets are in sockets.py, over the same ``Exchange``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from gapless.sim.chance import draw
 from gapless.sim.exchange import Exchange, Handled
 from gapless.sim.refusals import Reply
 from gapless.sim.rules import APIS, Api
+from gapless.sim.sockets import add_sockets, open_sockets
 from gapless.spans import SpanSet, Timeframe, iso, parse_duration, parse_time
 
 ENDPOINTS = ("ping", "time", "exchangeInfo", "klines")
@@ -31,6 +32,7 @@ def application(exchange: Exchange) -> web.Application:
     for api in APIS:
         for endpoint in ENDPOINTS:
             app.router.add_get(f"{api.prefix}/{endpoint}", partial(_vendor, exchange, api, endpoint))
+    add_sockets(app, exchange)
     for name, look in _LOOKS.items():
         app.router.add_get(f"/sim/{name}", partial(_look, exchange, look))
     app.router.add_post("/sim/clock", partial(_look, exchange, _advance))
@@ -167,6 +169,10 @@ _LOOKS: dict[str, Look] = {
     "requests": lambda exchange, request: {
         "total": exchange.requests.total(),
         "by_answer": dict(exchange.requests),
+    },
+    "sockets": lambda exchange, request: {
+        "connected": dict(exchange.connections),
+        "open": open_sockets(request.app),
     },
     "clock": _now,
 }
