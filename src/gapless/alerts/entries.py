@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from gapless.alerts.position import Position
-from gapless.alerts.profiles import Entry, Profile, average, lagged, span_of
+from gapless.alerts.profiles import Entry, Profile, average, condition, lagged, span_of
 from gapless.alerts.step import Row
 
 
@@ -143,4 +143,4 @@ def blocked(profile: Profile, found: Levels, row: Row, benchmark: Row | None) ->
     if filters.min_profit is not None and not (found.reward / entry - 2 * profile.cost) * 100 >= filters.min_profit:
         return "min_profit"
     wanted = [(text, row) for text in filters.require] + [(text, benchmark) for text in filters.benchmark_require]
-    return next((text for text, where in wanted if where is None or not where(text) > 0), "")
+    return next((text for text, where in wanted if where is None or not where.holds(condition(text))), "")

@@ -15,16 +15,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 
-import numpy as np
-import numpy.typing as npt
-
 from gapless.alerts import profiles as of_profiles
 from gapless.alerts.alert import Alert
+from gapless.alerts.conditions import BoolArray, Columns
 from gapless.alerts.entries import Levels, blocked, invalid, levels, triggered
 from gapless.alerts.exits import Bar, hold
 from gapless.alerts.position import Position, PositionEvent, fold
 from gapless.alerts.profiles import BARS, Profile
-from gapless.alerts.step import Columns, Row, Story
+from gapless.alerts.step import Row, Story
 from gapless.errors import UnknownName, UsageError
 from gapless.spans import Timeframe, iso
 
@@ -83,7 +81,7 @@ class Positions:
         self,
         ts: int,
         columns: Columns,
-        present: npt.NDArray[np.bool_],
+        present: BoolArray,
         signals: Sequence[tuple[Alert, str]] = (),
     ) -> list[PositionEvent]:
         """What the bars that opened at ``ts`` do; a bar stepped before, and any earlier one, does nothing.
@@ -149,7 +147,7 @@ class Positions:
             seen: dict[str, float | str] = {"best": best, "bars": float(waited), "blocked": why or position.blocked}
             story.say(ts, "marked", row("close"), data=seen)
 
-    def _begin(self, alert: Alert, name: str, ts: int, columns: Columns, present: npt.NDArray[np.bool_]) -> list[Story]:
+    def _begin(self, alert: Alert, name: str, ts: int, columns: Columns, present: BoolArray) -> list[Story]:
         """A new signal."""
         profile, story, side = self._profile(name), Story(), _SIDES.get(alert.direction, 0)
         event_id = f"{alert.id}-{name}"
@@ -186,7 +184,7 @@ class Positions:
             raise UnknownName("profile", name, self._profiles)
         return self._profiles[name]
 
-    def _is_there(self, instrument: str, columns: Columns, present: npt.NDArray[np.bool_]) -> bool:
+    def _is_there(self, instrument: str, columns: Columns, present: BoolArray) -> bool:
         """Has the instrument a bar with prices now?"""
         lane = self._lanes.get(instrument)
         return lane is not None and bool(present[lane]) and all(math.isfinite(columns[n][lane]) for n in BARS)

@@ -6,16 +6,38 @@ fractions lie between 0 and 1. Bars are counted in market time, on the timeframe
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from gapless.alerts.conditions import Condition, canonical
 from gapless.errors import GaplessError
 from gapless.series import Instrument
 
+T = TypeVar("T")
+
+
+def _checked(read: Callable[[str], T]) -> Callable[[str], T]:
+    """As pydantic wants its errors."""
+
+    def check(text: str) -> T:
+        try:
+            return read(text)
+        except GaplessError as error:
+            raise ValueError(str(error)) from None
+
+    return check
+
+
+condition = lru_cache(maxsize=1024)(Condition.parse)  # frozen values: the same text is read once
+
 Percent = Annotated[float, Field(gt=0, lt=100)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Texts = Annotated[tuple[str, ...], Field(strict=False)]
+Expression = Annotated[str, AfterValidator(_checked(canonical))]
+Required = Annotated[str, AfterValidator(_checked(lambda text: str(condition(text))))]
+Named = Annotated[str, AfterValidator(_checked(lambda text: str(Instrument.parse(text))))]
 
 
 class Part(BaseModel):
@@ -100,17 +122,13 @@ class Filters(Part):
     min_reward_risk: float | None = Field(default=None, gt=0, description="average target distance over stop distance")
     min_atr: Percent | None = Field(default=None, description="ATR in percent of the price")
     min_profit: Percent | None = Field(default=None, description="average target in percent, less the costs of a round")
-    require: Texts = Field(default=(), description="expressions that must be true of the instrument")
-    benchmark: str | None = Field(default=None, description="the instrument that the next key is about")
-    benchmark_require: Texts = Field(default=(), description="expressions that must be true of the benchmark")
-
-    @field_validator("benchmark")
-    @classmethod
-    def _instrument(cls, value: str | None) -> str | None:
-        try:
-            return value if value is None else str(Instrument.parse(value))
-        except GaplessError as error:
-            raise ValueError(str(error)) from None
+    require: Annotated[tuple[Required, ...], Field(strict=False)] = Field(
+        default=(), description="conditions that must hold of the instrument"
+    )
+    benchmark: Named | None = Field(default=None, description="the instrument that the next key is about")
+    benchmark_require: Annotated[tuple[Required, ...], Field(strict=False)] = Field(
+        default=(), description="conditions that must hold of the benchmark"
+    )
 
     @model_validator(mode="after")
     def _both(self) -> Filters:
@@ -206,9 +224,11 @@ class Costs(Part):
 class Profile(Part):
     """How signals are followed on paper; a rule names the profile that its alerts open."""
 
-    z: str = Field(default="z_er_15m", description="the feature that z stands for")
-    flow: str = Field(default="taker_buy_share_15m", description="the feature that the taker buy share stands for")
-    atr: str = Field(default="atr(10)", description="the average true range")
+    z: Expression = Field(default="z_er_15m", description="the feature that z stands for")
+    flow: Expression = Field(
+        default="taker_buy_share_15m", description="the feature that the taker buy share stands for"
+    )
+    atr: Expression = Field(default="atr(10)", description="the average true range")
     several: bool = Field(default=False, description="allow more than one live position of an instrument")
     max_open: int | None = Field(default=None, ge=1, description="open positions at once, over all instruments")
     entry: Entry = Entry()
@@ -289,7 +309,8 @@ def inputs(profile: Profile) -> tuple[str, ...]:
     ('open', 'high', 'low', 'close', 'atr(10)', 'lag(high, 1)', 'lag(low, 1)')
     """
     found = [*BARS, *([profile.atr] if profile.needs_atr else []), *_entry_inputs(profile), *_exit_inputs(profile)]
-    return tuple(dict.fromkeys([*found, *profile.filters.require, *profile.filters.benchmark_require]))
+    wanted = (*profile.filters.require, *profile.filters.benchmark_require)
+    return tuple(dict.fromkeys([*found, *(name for text in wanted for name in condition(text).inputs)]))
 
 
 def _entry_inputs(profile: Profile) -> list[str]:

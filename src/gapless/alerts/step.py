@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-import numpy.typing as npt
-
+from gapless.alerts.conditions import Columns, Condition, FloatArray
 from gapless.alerts.position import Kind, Position, PositionEvent, follow
 from gapless.errors import UsageError
 
-Columns = Mapping[str, npt.NDArray[np.float64]]
 Data = Mapping[str, float | str]
 _NOTHING: Data = {}
 
@@ -18,6 +15,7 @@ _NOTHING: Data = {}
 class Row:
     """One instrument's values of one bar, by expression.
 
+    >>> import numpy as np
     >>> Row({"close": np.array([1.0, 2.0])}, 1)("close")
     2.0
     """
@@ -27,10 +25,17 @@ class Row:
         self._lane = lane
 
     def __call__(self, name: str) -> float:
-        try:
-            return float(self._columns[name][self._lane])
-        except KeyError:
-            raise UsageError(f"the column '{name}' is missing.", hint="give every column that inputs() names") from None
+        return float(self._column(name)[self._lane])
+
+    def holds(self, condition: Condition) -> bool:
+        """Is it known to be true?"""
+        lane = slice(self._lane, self._lane + 1)
+        return bool(condition.evaluate({name: self._column(name)[lane] for name in condition.inputs})[0])
+
+    def _column(self, name: str) -> FloatArray:
+        if name not in self._columns:
+            raise UsageError(f"the column '{name}' is missing.", hint="give every column that inputs() names")
+        return self._columns[name]
 
 
 class Story:
