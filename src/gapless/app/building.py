@@ -10,6 +10,7 @@ from gapless.app.lake import Lake
 from gapless.app.reading import by_timeframe, view
 from gapless.app.runs import Run
 from gapless.engine.build import build, differing
+from gapless.engine.views import Folded
 from gapless.errors import UnknownName, UsageError
 from gapless.events import RunStarted
 from gapless.features import plan
@@ -39,30 +40,39 @@ def chosen(config: Mapping[str, str], text: str | None) -> dict[str, str]:
 
 def build_features(
     lake: Lake, run: Run, text: str | None, symbols: Sequence[str] | None, timeframes: Sequence[str] | None
-) -> list[dict[str, Any]]:
-    """Build into the lake; one report a timeframe."""
+) -> dict[str, Any]:
+    """Build into the lake: a report for each timeframe, and the features that are computed when they are read."""
     features = chosen(lake.config.features, text)
-    bars = [Timeframe.parse(t) for t in timeframes or lake.timeframes()]
-    reports = []
-    for timeframe in bars:
+    store = view(lake.store, lake.config)
+    wanted, virtual = _sets(lake, features, timeframes, by_hand=text is not None)
+    named = [(own, group, list(symbols or sorted(store.present(own)))) for own, group in wanted]
+    run.observe(RunStarted(run.id, "build", sum(len(names) for _, _, names in named), 0))
+    return {"sets": [_build(store, run, *one) for one in named], "computed_when_read": virtual}
+
+
+def _sets(
+    lake: Lake, features: Mapping[str, str], timeframes: Sequence[str] | None, *, by_hand: bool
+) -> tuple[list[tuple[Timeframe, dict[str, str]]], list[str]]:
+    """What to build of each timeframe, and what is never built; named by hand, that is refused by the build."""
+    wanted: dict[tuple[Timeframe, tuple[str, ...]], dict[str, str]] = {}
+    virtual: dict[str, None] = {}
+    for timeframe in (Timeframe.parse(t) for t in timeframes or lake.timeframes()):
         for own, group in by_timeframe(features, timeframe).items():
-            virtual = plan(group).crossing if group and text is None else ()  # named by hand, they are refused
-            stored = {name: body for name, body in group.items() if name not in virtual}
+            crossing = plan(group).crossing if group and not by_hand else ()
+            virtual |= dict.fromkeys(crossing)
+            stored = {name: body for name, body in group.items() if name not in crossing}
             if stored:
-                reports.append(_build(lake, run, stored, symbols, own) | {"computed_when_read": list(virtual)})
-    return reports
+                wanted[own, tuple(stored)] = stored
+    return [(own, group) for (own, _), group in wanted.items()], list(virtual)
 
 
 def _build(
-    lake: Lake, run: Run, features: Mapping[str, str], symbols: Sequence[str] | None, timeframe: Timeframe
+    store: Folded, run: Run, timeframe: Timeframe, features: Mapping[str, str], names: Sequence[str]
 ) -> dict[str, Any]:
     """One set, on bars that are stored or folded from shorter ones."""
-    store = view(lake.store, lake.config)
-    names = list(symbols) if symbols else sorted(store.present(timeframe))
-    run.observe(RunStarted(run.id, "build", len(names), 0))
     report = build(store, features, [Instrument.parse(n) for n in names], timeframe, observer=run.observe)
     run.audit.errors += [{"series": str(s), "span": "", "error": e} for s, e in report.errors.items()]
-    return report.to_dict()
+    return {"timeframe": timeframe.name, "features": [*features]} | report.to_dict()
 
 
 def verify_features(lake: Lake, sample: int, seed: int, symbols: Sequence[str] | None) -> list[dict[str, Any]]:
@@ -80,8 +90,9 @@ def verify_features(lake: Lake, sample: int, seed: int, symbols: Sequence[str] |
         for instrument in sorted(picked):
             looked, wrong = differing(store, features, Series.parse(instrument, bars))
             lines.append(
-                {"set": name, "instrument": instrument, "timeframe": timeframe, "values": looked, "differing": wrong}
-            )
+                {"set": name, "instrument": instrument, "timeframe": timeframe, "features": [*features],
+                 "values": looked, "differing": wrong}
+            )  # fmt: skip
     return lines
 
 

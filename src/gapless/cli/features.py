@@ -1,8 +1,9 @@
-"""Verbs about features: features list, explain, build; prove."""
+"""Verbs about features: features list, explain, build, verify, export; prove."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -20,34 +21,43 @@ def register(app: App) -> None:
     app.command(prove)
 
 
-def list_(*, common: Common = COMMON) -> int:
-    """List every operator and feature: signature, warm-up, memory, bounds, and what it is."""
-    from gapless.cli import render
-    from gapless.features import catalogue
-
-    found = [
-        {"name": e.name, "group": e.group, "signature": e.signature, "summary": e.summary, "doc": e.doc,
-         "bounds": {"low": e.bounds[0], "high": e.bounds[1]}, "source": e.source}
-        for e in catalogue().values()
-    ]  # fmt: skip
-    show(found) if common.json else render.catalogue(found)
-    return 0
-
-
-def explain(expression: str, *, common: Common = COMMON) -> int:
-    """Explain one definition: graph, inputs, memory, warm-up, version.
+def list_(find: str = "", *, common: Common = COMMON) -> int:
+    """List features by family: signature, what it is, warm-up, memory, bounds.
 
     Parameters
     ----------
-    expression
+    find
+        Only features in whose name, family or description a word begins so.
+    """
+    from gapless.cli import render_features
+    from gapless.errors import UnknownName
+    from gapless.features import listing
+
+    rows, word = listing(), re.compile(rf"(?<![a-z]){re.escape(find)}", re.IGNORECASE)
+    found = [r for r in rows if word.search(f"{r['name']} {r['group']} {r['summary']}")]
+    if not found:
+        raise UnknownName("feature or family", find, [*{r["group"]: 0 for r in rows}, *(r["name"] for r in rows)])
+    show(found) if common.json else render_features.catalogue(found)
+    return 0
+
+
+def explain(expressions: Annotated[list[str], Parameter(consume_multiple=True)], *, common: Common = COMMON) -> int:
+    """Explain one definition: graph, inputs, memory, warm-up, version; of several, what they share.
+
+    Parameters
+    ----------
+    expressions
         For example "rsi(close, 14)".
     """
-    from gapless.cli import render
-    from gapless.features import plan
+    from gapless.app.explaining import explained, sharing
+    from gapless.cli import render_features
 
-    found = plan({"x": expression}).explain("x")
-    del found["name"]
-    show(found) if common.json else render.explain(found)
+    if len(expressions) == 1:
+        (one,) = explained(expressions)
+        show(one) if common.json else render_features.explain(one)
+    else:
+        several = sharing(expressions)
+        show(several) if common.json else render_features.sharing(several)
     return 0
 
 
@@ -71,14 +81,14 @@ def build(
     """
     from gapless.app.building import build_features
     from gapless.app.runs import running
-    from gapless.cli import render
+    from gapless.cli import render_features
     from gapless.observe.progress import progress
 
     lake = common.open(create=False)
     with running(lake.store, "build", progress()) as run:
         found = build_features(lake, run, features, split(symbols), split(timeframes))
-    document: dict[str, Any] = {"run": run.id, "seconds": run.document["seconds"], "sets": found}
-    show(document) if common.json else render.built(document)
+    document = {"run": run.id, "seconds": run.document["seconds"], **found}
+    show(document) if common.json else render_features.built(document)
     return run.exit_code
 
 
@@ -95,10 +105,10 @@ def verify(*, sample: int = 20, seed: int = 0, symbols: str | None = None, commo
         VENUE:SYMBOL,…
     """
     from gapless.app.building import verify_features
-    from gapless.cli import render
+    from gapless.cli import render_features
 
     lines = verify_features(common.open(create=False), sample, seed, split(symbols))
-    show(lines) if common.json else render.verified(lines)
+    show(lines) if common.json else render_features.verified(lines)
     return 1 if any(line["differing"] for line in lines) else 0
 
 
@@ -157,10 +167,11 @@ def prove(expressions: Annotated[list[str], Parameter(consume_multiple=True)], *
         For example "rsi(close, 14)".
     """
     from gapless.app.building import keep_certificates
-    from gapless.cli import render
+    from gapless.cli import render_features
     from gapless.features import prove as certify
+    from gapless.features.proof import MEANINGS
 
     found = [certify(e).as_dict() for e in expressions]
     keep_certificates(common.existing(), found)
-    show(found[0] if len(found) == 1 else found) if common.json else render.certificates(found)
+    show(found[0] if len(found) == 1 else found) if common.json else render_features.certificates(found, MEANINGS)
     return 0 if all(c["passed"] for c in found) else 1

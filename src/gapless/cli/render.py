@@ -270,69 +270,6 @@ def document(content: Mapping[str, Any]) -> None:
         out.print(f"{count:,} retries: {reason}", style="dim", highlight=False)
 
 
-def catalogue(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Every operator and feature."""
-    out = console()
-    table = _table("features", ["signature", "bounds", "what it is"])
-    for row in rows:
-        table.add_row(row["signature"], _bounds(row.get("bounds")), row.get("summary") or "")
-    out.print(table)
-
-
-def _bounds(value: Any) -> str:
-    low, high = (value.get("low"), value.get("high")) if isinstance(value, Mapping) else (value or (None, None))
-    if low is None and high is None:
-        return ""
-    return f"[{'−∞' if low is None else low}, {'∞' if high is None else high}]"
-
-
-def explain(content: Mapping[str, Any]) -> None:
-    """One definition."""
-    out = console()
-    out.print(content["expression"], style="bold", highlight=False)
-    memory = f"{content['memory']} bars" if content["memory"] is not None else "decaying (a recursion)"
-    facts = {
-        "version": content["version"], "inputs": ", ".join(content["inputs"]), "warm-up": f"{content['warmup']} bars",
-        "memory": memory, "bounds": _bounds(content["bounds"]) or "none", "nodes": content["nodes"],
-    }  # fmt: skip
-    for name, value in facts.items():
-        out.print(f"  {name:<8} {value}", highlight=False)
-    for line in content["graph"]:
-        out.print(f"    {line}", style="dim", highlight=False)
-    out.print(f"    result {content['result']}", style="dim", highlight=False)
-
-
-def certificates(found: Sequence[Mapping[str, Any]]) -> None:
-    """Proofs, passed or with the first difference."""
-    out = console()
-    for content in found:
-        mark = ("✓", "bold green") if content["passed"] else ("✗", "bold red")
-        out.print(
-            Text.assemble((f"{mark[0]} ", mark[1]), (content["expression"], "bold"), f"  version {content['version']}")
-        )
-        for name, result in content["checks"].items():
-            good = result == "pass"
-            out.print(
-                f"    {'✓' if good else '✗'} {name} {'' if good else result}",
-                style="green" if good else "red",
-                highlight=False,
-            )
-
-
-def built(content: Mapping[str, Any]) -> None:
-    """What a build wrote and skipped."""
-    out = console()
-    for report in content["sets"]:
-        kept = sum(s["segments_kept"] for s in report["series"])
-        out.print(
-            f"{report['set']}: {report['rows']:,} rows of {len(report['series'])} series written, {kept} segments "
-            f"stood unchanged, {report['seconds']:.2f} s",
-            highlight=False,
-        )
-        for error in report["errors"]:
-            out.print(f"✗ {error['series']}: {error['error']}", style="red", highlight=False)
-
-
 def instruments(rows: Sequence[Mapping[str, Any]]) -> None:
     """What venues list."""
     out = console()
@@ -340,15 +277,3 @@ def instruments(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         table.add_row(row["instrument"], row["status"], row["listed_at"] or "", row["delisted_at"] or "", row["how"])
     out.print(table)
-
-
-def verified(lines: Sequence[Mapping[str, Any]]) -> None:
-    """Whether stored features are what their bars give."""
-    out = console()
-    wrong = sum(line["differing"] for line in lines)
-    values = sum(line["values"] for line in lines)
-    for line in lines:
-        if line["differing"]:
-            out.print(f"✗ {line['instrument']} {line['timeframe']}: {line['differing']:,} bits differ", style="red")
-    mark, style = ("✗", "bold red") if wrong else ("✓", "bold green")
-    out.print(f"{mark} {values:,} values of {len(lines)} series computed again, {wrong:,} differ", style=style)

@@ -31,6 +31,25 @@ _OPS = {
     ">": "greater", ">=": "greater_equal", "<": "greater", "<=": "greater_equal", "==": "equal", "!=": "not_equal",
 }  # fmt: skip
 _STRENGTH = {"+": 2, "-": 2, "*": 3, "/": 3}  # comparisons bind weakest
+_EXAMPLE = "write columns, numbers, + - * /, comparisons and features: close / sma(close, 20) - 1"
+# What people write who know Python, Pine or SQL, and how it is said here.
+_INSTEAD: dict[type[ast.AST], str] = {
+    ast.BoolOp: "marks are 1 and 0: (a > b) * (c > d) is and, greatest(a > b, c > d) is or",
+    ast.Not: "marks are 1 and 0: 1 - (a > b) is not",
+    ast.UAdd: "leave the + out",
+    ast.Pow: "write x * x, or sqrt(x)",
+    ast.BitXor: "write x * x, or sqrt(x)",
+    ast.Mod: "x - y * floor(x / y) is the rest",
+    ast.FloorDiv: "write floor(x / y)",
+    ast.BitAnd: "marks are 1 and 0: (a > b) * (c > d) is and",
+    ast.BitOr: "marks are 1 and 0: greatest(a > b, c > d) is or",
+    ast.MatMult: "another series is column@VENUE:SYMBOL, for example close@BINANCE:BTCUSDT",
+    ast.IfExp: "write where(mask, then, otherwise)",
+    ast.Subscript: "earlier values are lag(close, 1)",
+    ast.Compare: "compare two at a time: (a < b) * (b < c)",
+    ast.Attribute: "columns and features have plain names: close, rsi(close, 14)",
+    ast.Call: "a feature is called by its name: rsi(close, 14)",
+}
 _ELSEWHERE = re.compile(r"\b([A-Za-z_]\w*)@([A-Za-z][A-Za-z0-9_]*:[\w^][\w.=^-]*)")
 
 
@@ -148,16 +167,19 @@ class _Reader:
         if not isinstance(self.text, str) or not self.text.strip():
             raise ExpressionError("an expression is empty.", hint="for example sma(close, 20)")
         if len(self.text) > MAX_TEXT:
-            raise ExpressionError(f"an expression has {len(self.text)} characters; at most {MAX_TEXT} are read.")
+            raise ExpressionError(
+                f"an expression has {len(self.text)} characters; at most {MAX_TEXT} are read.", hint="name its parts"
+            )
         bad = re.search(r"[^ -~\s]|[#\\;]|(?<![\w:])_", self.text)  # names with a leading _ stand for other series
         if bad:
-            raise self._error(f"the character {bad[0]!r} has no meaning", bad.start())
+            raise self._error(f"the character {bad[0]!r} has no meaning", bad.start(), _EXAMPLE)
         flat = re.sub(r"\s", " ", _ELSEWHERE.sub(self._mark, self.text))
         self.blank = len(flat) - len(flat.lstrip())
         try:
             return ast.parse(flat.strip(), mode="eval").body
         except SyntaxError as error:
-            raise self._error(f"not an expression ({error.msg})", (error.offset or len(flat.strip()) + 1) - 1) from None
+            at = (error.offset or len(flat.strip()) + 1) - 1
+            raise self._error(f"not an expression ({error.msg})", at, _mend(flat.strip())) from None
         except (RecursionError, MemoryError, ValueError):
             raise ExpressionError("the expression is nested too deeply.", hint="name its parts") from None
 
@@ -195,12 +217,16 @@ class _Reader:
                 return Binary(_COMPARE[type(op)], self._term(left), self._term(right))
             case ast.Call(func=ast.Name()):
                 return self._call(node)
-        raise self._error(f"{type(node).__name__} is not part of the language", node.col_offset)
+        part: ast.AST = node.op if isinstance(node, ast.BinOp | ast.UnaryOp) else node
+        written = self.text[self.blank + node.col_offset : self.blank + (node.end_col_offset or 0)]
+        hint = _INSTEAD.get(type(part), _EXAMPLE)
+        raise self._error(f"'{written}' is not part of the language", node.col_offset, hint)
 
     def _number(self, node: ast.Constant) -> Number:
         value = node.value
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
-            raise self._error(f"{value!r} is not a finite number", node.col_offset)
+            hint = 'words stand only where a feature takes one: vote("RSI")' if isinstance(value, str) else _EXAMPLE
+            raise self._error(f"{value!r} is not a finite number", node.col_offset, hint)
         return Number(value)
 
     def _column(self, node: ast.Name) -> Term:
@@ -261,7 +287,9 @@ class _Reader:
             if keyword.arg is None or keyword.arg not in names:
                 raise self._unknown(f"parameter of {entry.name}", str(keyword.arg), names, keyword.value.col_offset)
             if keyword.arg in given:
-                raise self._error(f"{entry.name}: {keyword.arg} is given twice", keyword.value.col_offset)
+                raise self._error(
+                    f"{entry.name}: {keyword.arg} is given twice", keyword.value.col_offset, entry.signature
+                )
             given[keyword.arg] = keyword.value
         return given
 
@@ -298,6 +326,24 @@ class _Reader:
         error = UnknownName(kind, name, known)
         error.message = f"{error.message.rstrip('.')}, at column {at + self.blank + 1} of '{self.text}'."
         return error
+
+
+def _mend(text: str) -> str:
+    """What is probably wrong with a text that is not an expression."""
+    opened = text.count("(") - text.count(")")
+    if opened:
+        return (
+            f"{abs(opened)} parenthes{'is' if abs(opened) == 1 else 'es'} {'not closed' if opened > 0 else 'too many'}"
+        )
+    if re.search(r"(?<![<>=!])=(?!=)", re.sub(r"\([^()]*\)", "", text)):
+        return "= names nothing inside an expression; == compares"
+    if re.search(r"&&|\|\|", text):
+        return _INSTEAD[ast.BoolOp]
+    if "?" in text:
+        return _INSTEAD[ast.IfExp]
+    if re.search(r"[-+*/<>=!]\s*$", text):
+        return "something must follow the last sign"
+    return _EXAMPLE
 
 
 def _is_value(node: ast.expr) -> bool:

@@ -4,16 +4,7 @@ Each check runs the real code on deterministic random bars (missing and infinite
 jumps) and compares bits; the certificate carries the first difference found. Passing on some bars proves nothing about
 all bars, but each check has been seen to fail on an operator broken on purpose.
 
-- ``batch_equals_step``: one run over all bars, and one bar at a time.
-- ``chunked``: runs over pieces of any size, each from the state of the one before.
-- ``resumed``: the state goes through bytes, from batch to live and back.
-- ``late``: a bar inserted later, recomputed from the checkpoint before it, gives a fresh run over all bars.
-- ``corrected``: the same with a changed bar; and with finite memory only rows within that memory change.
-- ``prefix_stable``: a run over the first bars gives the first rows.
-- ``no_look_ahead``: changing every later bar changes no earlier row.
-- ``start_independent``: with finite memory, a run that starts later gives the same rows once warm.
-- ``compiled_equals_interpreted``: Numba's and Python's bits are the same.
-- ``parameters_matter``: every parameter, when changed, changes values on the bars of some seed.
+``MEANINGS`` says what each check compares; docs/features.md says it at length.
 
 What compares instruments is proved on panels of several (panel_proof.py).
 """
@@ -37,6 +28,19 @@ from gapless.features.registry import Library, Value
 Check = str | dict[str, Any]
 Columns = dict[str, Floats]
 MAX_BARS = 20_000
+MEANINGS = {
+    "batch_equals_step": "one run over all bars = bar by bar",
+    "order_invariant": "the order of rows and instruments does not show",
+    "chunked": "in pieces of any size, each from the state before",
+    "resumed": "the state through bytes, batch to live and back",
+    "late": "a late bar, folded in from the state before it",
+    "corrected": "a changed bar, folded in from the state before it",
+    "prefix_stable": "the first bars alone give the first rows",
+    "no_look_ahead": "no change of later bars changes an earlier row",
+    "start_independent": "finite memory: any start, the same rows once warm",
+    "compiled_equals_interpreted": "Numba and plain Python give the same bits",
+    "parameters_matter": "every parameter changes some value",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Protocol, TextIO
 
-from gapless.events import ClockSkewed, Event, Fetched, Paused, Retried, RunEnded, RunStarted, TaskDone
+from gapless.events import ClockSkewed, Event, FeaturesBuilt, Fetched, Paused, Retried, RunEnded, RunStarted, TaskDone
 from gapless.series import Series
 
 _EVERY = 2.0  # seconds between plain lines
@@ -136,7 +136,10 @@ class Terminal:
         match event:
             case RunStarted():
                 self.wanted = event.series
-                self.total = self.rich.add_task(f"[bold]{event.verb}", total=max(event.bars, 1), note="")
+                known = event.tasks if event.verb == "build" else event.bars  # of an import nobody knows the rows
+                self.total = self.rich.add_task(f"[bold]{event.verb}", total=known or None, note="")
+            case FeaturesBuilt() if self.total is not None:
+                self.rich.update(self.total, advance=1, note=str(event.series))
             case Fetched():
                 self._fetched(event)
             case Retried():
