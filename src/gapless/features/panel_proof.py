@@ -2,6 +2,7 @@
 
 A panel is seven instruments with their own missing bars, in two groups, one in none, one that is a member only for a
 while. Beside the checks of one instrument, ``order_invariant``: the order of rows and instruments does not show.
+Every check is put to the values and to their coverage.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from gapless.errors import UsageError
 from gapless.features.ops import Kernels, interpreted
-from gapless.features.panel import LivePanel, Panel, Population
+from gapless.features.panel import SEEN, LivePanel, Panel, Population
 from gapless.features.planning import FeaturePlan, decode, encode, plan
 from gapless.features.program import Floats, Ints
 from gapless.features.proof import Check, Columns, difference, first, random_bars, variants
@@ -54,8 +55,9 @@ class Market:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One expression on one panel."""
+    """One column, the values or their coverage, of one expression on one panel."""
 
+    column: str
     panel: Panel
     market: Market
     fresh: Floats
@@ -65,7 +67,7 @@ class Case:
     def run(self, market: Market, states: States | None = None, panel: Panel | None = None) -> tuple[Floats, States]:
         after = dict(states or {})
         values = (panel or self.panel).run(market.ts, market.rows(), market.columns, after)
-        return values["x"], after
+        return values[self.column], after
 
     def cuts(self) -> list[int]:
         """Some times, in order."""
@@ -79,26 +81,27 @@ def prove_panel(
     understood: FeaturePlan, seeds: Sequence[int], kernels: Kernels, library: Library | None
 ) -> dict[str, Check]:
     """The outcome of every check."""
-    cases = [_case(understood, seed, kernels, library) for seed in seeds]
+    cases = [case for seed in seeds for case in _cases(understood, seed, kernels, library)]
     found: dict[str, Check] = {}
     for name, check in CHECKS.items():
-        wrong = first((d := check(case)) and {"seed": case.seed, **d} for case in cases)
+        wrong = first((d := check(case)) and {"seed": case.seed, "column": case.column, **d} for case in cases)
         found[name] = {"first_difference": wrong} if wrong else "pass"
-    idle = next(_idle_parameters(cases), None)
+    idle = next(_idle_parameters([case for case in cases if case.column == "x"]), None)
     found["parameters_matter"] = {"first_difference": {"row": None, "same_with": idle}} if idle else "pass"
     return found
 
 
-def _case(understood: FeaturePlan, seed: int, kernels: Kernels, library: Library | None) -> Case:
+def _cases(understood: FeaturePlan, seed: int, kernels: Kernels, library: Library | None) -> list[Case]:
     count = 3 * understood.warmup["x"] + 150
     if count > MAX_BARS:
         raise UsageError(
             f"{understood.expression('x')} warms up in {understood.warmup['x']} bars; a proof runs {MAX_BARS} at most.",
             hint="prove the same expression with shorter lengths: the code is the same",
         )
-    panel = Panel(understood, _population(understood, count), kernels=kernels)
+    panel = Panel(understood, _population(understood, count), coverage=True, kernels=kernels)
     market = random_market(understood.columns, count, seed)
-    return Case(panel, market, panel.run(market.ts, market.rows(), market.columns)["x"], seed, library)
+    fresh = panel.run(market.ts, market.rows(), market.columns)
+    return [Case(column, panel, market, fresh[column], seed, library) for column in ("x", "x" + SEEN)]
 
 
 def _population(understood: FeaturePlan, count: int) -> Population:
@@ -130,7 +133,7 @@ def _steps(case: Case, market: Market, states: States | None = None) -> tuple[Fl
     for rows in np.split(order, np.flatnonzero(np.diff(market.ts[order])) + 1) if len(order) else ():
         mixed = rng.permutation(rows)
         columns = {name: x[mixed] for name, x in market.columns.items()}
-        found[mixed] = live.step(columns, market.who[mixed], int(market.ts[mixed[0]]))["x"]
+        found[mixed] = live.step(columns, market.who[mixed], int(market.ts[mixed[0]]))[case.column]
     return found, {name: live.state_of(i) for i, name in enumerate(NAMES)}
 
 
