@@ -41,13 +41,14 @@ def run(
     **features: Sequence[float] | Mapping[str, Sequence[float]],
 ) -> tuple[list[PositionEvent], Position]:
     """One instrument, a signal on bar 0; the events, and the position of that signal."""
-    machine = Positions({"p": made}, [A], ONE)
+    machine = Positions({"p": made}, [A], "1m")
     more: dict[str, Sequence[float]] = dict(features.pop("more", {}))  # type: ignore[arg-type]
     events: list[PositionEvent] = []
     for n, bar in enumerate(bars):
         prices = dict(zip(("open", "high", "low", "close"), bar or (math.nan,) * 4, strict=True))
         values = {name: column[n] for name, column in {**features, **more}.items()}  # type: ignore[index]
-        columns = {name: np.array([value], dtype=float) for name, value in {**prices, **values}.items()}
+        unknown = dict.fromkeys(machine.inputs, math.nan)
+        columns = {name: np.array([value], dtype=float) for name, value in {**unknown, **prices, **values}.items()}
         given = (signals or {}).get(n, [signal(direction=direction)] if n == 0 else [])
         events += machine.step(n * MINUTE, columns, np.array([bar is not None]), given)
     first = events[0].position
@@ -623,15 +624,19 @@ def test_a_bar_with_a_missing_price_is_no_bar() -> None:
 
 def test_what_cannot_be_followed_is_refused_with_what_to_do() -> None:
     """A signal without its bar, an unknown profile, a missing column, a benchmark nobody steps."""
-    machine = Positions({"p": profile(exits={"opposite_z": 1.0})}, [A], ONE)
+    machine = Positions({"p": profile()}, [A], ONE)
     columns = {n: np.array([100.0]) for n in ("open", "high", "low", "close")}
     with pytest.raises(UsageError, match="has no bar in the step of 1970-01-01T00:01:00Z"):
         machine.step(MINUTE, columns, np.array([True]), [signal(0)])
     with pytest.raises(UnknownName, match="unknown profile 'q'"):
-        machine.step(2 * MINUTE, columns, np.array([True]), [(signal(2 * MINUTE)[0], "q")])
-    machine.step(3 * MINUTE, columns, np.array([True]), [signal(3 * MINUTE)])
-    with pytest.raises(UsageError, match="the column 'z_er_15m' is missing"):
-        machine.step(4 * MINUTE, columns, np.array([True]))
+        machine.step(0, columns, np.array([True]), [signal(), (signal(rule="other")[0], "q")])
+    with pytest.raises(UsageError, match="not given: open"):
+        machine.step(0, {}, np.array([True]))
+    with pytest.raises(UsageError, match="present: there must be one value for each of 1 instruments"):
+        machine.step(0, columns, np.array([True, True]))
+    with pytest.raises(UsageError, match=r"\['close'\]: there must be one value"):
+        machine.step(0, columns | {"close": np.array([])}, np.array([True]))
+    assert (machine.last, machine.live) == (None, [])  # nothing was stepped
     with pytest.raises(UnknownName, match="benchmark of the profile 'p'"):
         Positions({"p": profile(filters={"benchmark": B, "benchmark_require": ["z < 3"]})}, [A], ONE)
 

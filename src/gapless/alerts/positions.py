@@ -15,13 +15,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 
-from gapless.alerts import profiles as of_profiles
 from gapless.alerts.alert import Alert
 from gapless.alerts.conditions import BoolArray, Columns
 from gapless.alerts.entries import Levels, blocked, invalid, levels, triggered
 from gapless.alerts.exits import Bar, hold
 from gapless.alerts.position import Position, PositionEvent, fold
-from gapless.alerts.profiles import BARS, Profile
+from gapless.alerts.profiles import BARS, Profile, inputs
 from gapless.alerts.step import Row, Story
 from gapless.errors import UnknownName, UsageError
 from gapless.spans import Timeframe, iso
@@ -41,22 +40,26 @@ class Positions:
         self,
         profiles: Mapping[str, Profile],
         instruments: Sequence[str],
-        timeframe: Timeframe,
+        timeframe: str | Timeframe,
         elapsed: Elapsed | None = None,
     ) -> None:
+        micros = Timeframe.parse(timeframe).micros
         self._profiles = dict(profiles)
         self._lanes = {name: lane for lane, name in enumerate(instruments)}
-        self._elapsed = elapsed or (lambda _, start, end: (end - start) // timeframe.micros)
+        self._elapsed = elapsed or (lambda _, start, end: (end - start) // micros)
         self._live: dict[str, Position] = {}
         self._last: int | None = None
+        every = (text for profile in self._profiles.values() for text in inputs(profile))
+        self.inputs: tuple[str, ...] = tuple(dict.fromkeys((*BARS, *every)))
         for name, profile in self._profiles.items():
             benchmark = profile.filters.benchmark
             if benchmark is not None and benchmark not in self._lanes:
                 raise UnknownName(f"benchmark of the profile '{name}'", benchmark, self._lanes)
 
-    def inputs(self, profile: str) -> tuple[str, ...]:
-        """The expressions ``step`` needs as columns for the positions of a profile."""
-        return of_profiles.inputs(self._profile(profile))
+    @property
+    def last(self) -> int | None:
+        """Time of the last bar stepped, µs since the epoch; None before the first."""
+        return self._last
 
     @property
     def live(self) -> list[Position]:
@@ -86,12 +89,15 @@ class Positions:
     ) -> list[PositionEvent]:
         """What the bars that opened at ``ts`` do; a bar stepped before, and any earlier one, does nothing.
 
-        ``columns`` are aligned to the instruments, as is ``present``: an instrument without a bar does not step.
-        ``signals`` are alerts of this very bar, each with the profile to follow it. The order of signals and
-        instruments does not matter.
+        ``columns`` holds each of ``inputs``, one value an instrument, NaN where it is missing. Instruments that are not
+        ``present`` have no bar of this time and do not step. ``signals`` are alerts of this very bar, each with the
+        profile to follow it; neither their order nor that of the instruments matters. Raises, with nothing stepped,
+        UsageError for columns that are missing or of another length and for signals without their bar, UnknownName for
+        a profile.
         """
         if self._last is not None and ts <= self._last:
             return []
+        self._check(ts, columns, present, signals)
         self._last = ts
         fresh = sorted(signals, key=lambda pair: (pair[0].instrument, pair[0].id, pair[1]))
         stories: list[Story] = []
@@ -100,7 +106,7 @@ class Positions:
                 if (position.state == "pending") == pending and self._is_there(position.instrument, columns, present):
                     stories.append(self._advance(position, ts, columns, fresh))
         for alert, profile in fresh:
-            stories += self._begin(alert, profile, ts, columns, present)
+            stories += self._begin(alert, profile, ts, columns)
         return [event for story in stories for event in story.events]
 
     # ------------------------------------------------------------ one position
@@ -141,28 +147,23 @@ class Positions:
             found = levels(profile, row)
             why = blocked(profile, found, row, self._benchmark(profile, columns)) or self._full(position.profile)
             if not why:
-                story.say(ts, "opened", found.entry, data=_opening(position.side, profile, found))
+                story.say(ts, "opened", found.entry, fraction=1.0, data=_opening(position.side, profile, found))
                 return
         if waited or why:  # the signal's own bar is in the first event already
             seen: dict[str, float | str] = {"best": best, "bars": float(waited), "blocked": why or position.blocked}
             story.say(ts, "marked", row("close"), data=seen)
 
-    def _begin(self, alert: Alert, name: str, ts: int, columns: Columns, present: BoolArray) -> list[Story]:
+    def _begin(self, alert: Alert, name: str, ts: int, columns: Columns) -> list[Story]:
         """A new signal."""
         profile, story, side = self._profile(name), Story(), _SIDES.get(alert.direction, 0)
-        event_id = f"{alert.id}-{name}"
-        if event_id in self._live:
+        identity = f"{alert.id}-{name}"
+        if identity in self._live:
             return []
-        if alert.ts != ts or not self._is_there(alert.instrument, columns, present):
-            raise UsageError(
-                f"the signal of {alert.instrument} at {iso(alert.ts)} has no bar in the step of {iso(ts)}.",
-                hint="give signals together with the bars that made them",
-            )
         row = Row(columns, self._lanes[alert.instrument])
         busy = not profile.several and any(
             p.instrument == alert.instrument and p.profile == name for p in self._live.values()
         )
-        story.begin(_signal(event_id, alert, name, side, row))
+        story.begin(_signal(identity, alert, name, side, row))
         if side == 0 or busy:
             story.say(ts, "invalidated", row("close"), "busy" if side else "no_direction")
         else:
@@ -178,6 +179,23 @@ class Positions:
             self._live.pop(position.id, None)
 
     # ------------------------------------------------------------ what it looks up
+
+    def _check(self, ts: int, columns: Columns, present: BoolArray, signals: Sequence[tuple[Alert, str]]) -> None:
+        missing = [name for name in self.inputs if name not in columns]
+        if missing:
+            raise UsageError(f"positions need columns that are not given: {', '.join(missing)}.")
+        short = [name for name in self.inputs if len(columns[name]) != len(self._lanes)]
+        if short or len(present) != len(self._lanes):
+            raise UsageError(
+                f"{short or 'present'}: there must be one value for each of {len(self._lanes)} instruments."
+            )
+        for alert, profile in signals:
+            self._profile(profile)
+            if alert.ts != ts or not self._is_there(alert.instrument, columns, present):
+                raise UsageError(
+                    f"the signal of {alert.instrument} at {iso(alert.ts)} has no bar in the step of {iso(ts)}.",
+                    hint="give signals together with the bars that made them",
+                )
 
     def _profile(self, name: str) -> Profile:
         if name not in self._profiles:
@@ -200,13 +218,13 @@ class Positions:
         return "max_open" if most is not None and opened >= most else ""
 
 
-def _signal(event_id: str, alert: Alert, profile: str, side: int, row: Row) -> PositionEvent:
+def _signal(identity: str, alert: Alert, profile: str, side: int, row: Row) -> PositionEvent:
     high, low = row("high"), row("low")
     told: dict[str, float | str] = {
         "rule": alert.rule, "profile": profile, "side": float(side), "high": high, "low": low,
         "best": high if side > 0 else low,
     }  # fmt: skip
-    return PositionEvent(event_id, 1, alert.instrument, alert.ts, "pending", row("close"), data=told)
+    return PositionEvent(identity, 1, alert.instrument, alert.ts, "pending", row("close"), data=told)
 
 
 def _opening(side: int, profile: Profile, found: Levels) -> dict[str, float | str]:

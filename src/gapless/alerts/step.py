@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gapless.alerts.conditions import Columns, Condition, FloatArray
+from gapless.alerts.conditions import Columns, Condition
 from gapless.alerts.position import Kind, Position, PositionEvent, follow
-from gapless.errors import UsageError
 
 Data = Mapping[str, float | str]
 _NOTHING: Data = {}
@@ -25,17 +24,12 @@ class Row:
         self._lane = lane
 
     def __call__(self, name: str) -> float:
-        return float(self._column(name)[self._lane])
+        return float(self._columns[name][self._lane])
 
     def holds(self, condition: Condition) -> bool:
         """Is it known to be true?"""
         lane = slice(self._lane, self._lane + 1)
-        return bool(condition.evaluate({name: self._column(name)[lane] for name in condition.inputs})[0])
-
-    def _column(self, name: str) -> FloatArray:
-        if name not in self._columns:
-            raise UsageError(f"the column '{name}' is missing.", hint="give every column that inputs() names")
-        return self._columns[name]
+        return bool(condition.evaluate({name: self._columns[name][lane] for name in condition.inputs})[0])
 
 
 class Story:

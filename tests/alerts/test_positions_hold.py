@@ -1,0 +1,235 @@
+"""What holds of positions on any bars: fold, restart at any bar, mirror, and a future that changes nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gapless.alerts.alert import Alert
+from gapless.alerts.position import PositionEvent, fold
+from gapless.alerts.positions import Positions
+from gapless.alerts.profiles import Profile, inputs
+from gapless.features import compute
+from gapless.spans import MINUTE, Timeframe
+
+ONE = Timeframe.parse("1m")
+NAMES = ("X:A", "X:B", "X:C")
+SHARE, Z, ATR = "taker_buy_share_15m", "z_er_15m", "atr(10)"
+FULL = Profile.model_validate({
+    "several": True, "max_open": 2,
+    "entry": {"need": "any", "pullback": 0.25, "z_band": [0.5, 2.0], "expansion": ["range", "return", "flow"],
+              "flow": {"bars": 3, "move": 0.2, "dominance": 0.5}, "min_wait": 1, "max_wait": 4},
+    "invalidation": {"flip": True, "z_floor": 0.25, "dominance": {"below": 0.25}, "structure": True},
+    "filters": {"min_reward_risk": 0.5, "min_atr": 0.1, "min_profit": 0.01, "require": ["close > 1"]},
+    "stop": {"atr": 1.0, "break_even_after_partial": True, "trail": {"activate": 0.5, "atr": 0.5}},
+    "targets": [{"atr": 0.75, "fraction": 0.5}, {"atr": 1.5, "fraction": 0.25}],
+    "exits": {"z": {"below": 0.5, "full_at": 0.5, "partial_at": 0.0}, "flow": {"change": 0.5}, "opposite": True,
+              "opposite_z": 2.0, "max_bars": 8, "stale": {"bars": 5, "atr": 0.25}},
+    "costs": {"fee": 2.0, "slippage": 1.0},
+})  # fmt: skip
+PLAIN = Profile.model_validate({"stop": {"percent": 0.5}, "targets": [{"percent": 1.0}]})
+PROFILES = {"full": FULL, "plain": PLAIN}
+STEPS = 14
+Step = tuple[int, dict[str, Any], Any, list[tuple[Alert, str]]]
+
+
+@st.composite
+def markets(draw: st.DrawFn, steps: int = STEPS) -> list[Step]:
+    """Bars around 100 in eighths (so that no sum of them is rounded), features, absences, unknowns and signals."""
+    seed = draw(st.integers(0, 2**32 - 1))
+    rng = np.random.default_rng(seed)
+    count = len(NAMES)
+    closes = 100 + np.cumsum(rng.integers(-6, 7, (steps, count)), axis=0) / 8
+    opens = np.vstack([closes[:1], closes[:-1]]) + rng.integers(-4, 5, (steps, count)) / 8
+    highs = np.maximum(opens, closes) + rng.integers(0, 5, (steps, count)) / 8
+    lows = np.minimum(opens, closes) - rng.integers(0, 5, (steps, count)) / 8
+    table = {"open": opens, "high": highs, "low": lows, "close": closes}
+    share, z = rng.integers(0, 17, (steps, count)) / 16, rng.integers(-24, 25, (steps, count)) / 8
+    table |= {SHARE: share, Z: z, ATR: rng.integers(4, 13, (steps, count)) / 8}
+    table |= {
+        f"lag({n}, {k})": np.roll(table[n], k, axis=0) for n in ("high", "low", "close", SHARE) for k in (1, 2, 3)
+    }
+    table |= {f"max({SHARE}, 3) - min({SHARE}, 3)": rng.integers(0, 9, (steps, count)) / 16}
+    table |= {
+        f"max({SHARE}, 2)": np.maximum(share, np.roll(share, 1, axis=0)),
+        f"min({SHARE}, 2)": np.minimum(share, np.roll(share, 1, axis=0)),
+    }
+    for name in (SHARE, Z, ATR):
+        table[name] = np.where(rng.random((steps, count)) < 0.1, math.nan, table[name])
+    there = rng.random((steps, count)) < 0.9
+    found: list[Step] = []
+    for n in range(steps):
+        fired = [
+            (Alert(rule, name, "1m", n * MINUTE, direction="up" if rng.random() < 0.5 else "down"), profile)
+            for lane, name in enumerate(NAMES) for rule in ("r", "s") for profile in PROFILES
+            if there[n, lane] and rng.random() < 0.12
+        ]  # fmt: skip
+        found.append((n * MINUTE, {name: column[n] for name, column in table.items()}, there[n], fired))
+    return found
+
+
+def machine(lanes: tuple[str, ...] = NAMES) -> Positions:
+    return Positions(PROFILES, lanes, ONE)
+
+
+def walk(positions: Positions, steps: list[Step]) -> list[PositionEvent]:
+    return [event for step in steps for event in positions.step(*step)]
+
+
+def by_position(events: list[PositionEvent]) -> dict[str, list[PositionEvent]]:
+    found: dict[str, list[PositionEvent]] = {}
+    for event in events:
+        found.setdefault(event.position, []).append(event)
+    return found
+
+
+@given(markets())
+def test_events_say_all_of_a_position(steps: list[Step]) -> None:
+    """Their fold is what the machine holds; through JSON too; with all but the last mark of each left out too."""
+    positions = machine()
+    events = walk(positions, steps)
+    again = [PositionEvent.from_dict(json.loads(json.dumps(e.to_dict(), allow_nan=False))) for e in events]
+    assert again == events
+    live = {}
+    for name, own in by_position(again).items():
+        assert [e.number for e in own] == list(range(1, len(own) + 1))
+        whole, marks = fold(own), [e for e in own if e.kind == "marked"]
+        assert repr(fold(e for e in own if e.kind != "marked" or e is marks[-1])) == repr(whole)
+        if whole.live:
+            live[name] = whole
+    assert repr(sorted(live.items())) == repr(sorted((p.id, p) for p in positions.live))
+
+
+@given(markets())
+def test_a_restart_at_any_bar_changes_nothing(steps: list[Step]) -> None:
+    """A new machine at every bar, made of the live positions' events alone, says the same events."""
+    whole = walk(machine(), steps)
+    said: list[PositionEvent] = []
+    for step in steps:
+        positions = machine()
+        own = by_position(said)
+        positions.restore([e for name in own if fold(own[name]).live for e in reversed(own[name])], step[0] - MINUTE)
+        assert positions.step(step[0] - MINUTE, *step[1:3], []) == []
+        said += positions.step(*step)
+    assert said == whole
+
+
+@given(markets(), st.integers(1, STEPS))
+def test_the_future_changes_no_event(steps: list[Step], cut: int) -> None:
+    """Up to any bar the events are those of the bars up to it."""
+    whole = walk(machine(), steps)
+    assert walk(machine(), steps[:cut]) == [e for e in whole if e.ts < cut * MINUTE]
+
+
+@given(markets(), st.permutations(range(len(NAMES))), st.randoms(use_true_random=False))
+def test_the_order_of_instruments_and_signals_changes_no_event(
+    steps: list[Step], order: list[int], shuffle: Any
+) -> None:
+    """Lanes and signals in any order give the same events in the same order."""
+    other: list[Step] = []
+    for ts, columns, there, signals in steps:
+        mixed = list(signals)
+        shuffle.shuffle(mixed)
+        other.append((ts, {n: c[order] for n, c in columns.items()}, there[order], mixed))
+    assert walk(machine(tuple(NAMES[i] for i in order)), other) == walk(machine(), steps)
+
+
+def mirrored(step: Step) -> Step:
+    """Prices around 100, z around 0, shares around a half; every signal the other way."""
+    ts, columns, there, signals = step
+    swap = {"high": "low", "low": "high", "max": "min", "min": "max"}
+    found: dict[str, Any] = {}
+    for name, values in columns.items():
+        if name == f"max({SHARE}, 3) - min({SHARE}, 3)" or name == ATR:
+            found[name] = values
+        elif name == Z:
+            found[name] = -values
+        elif SHARE in name:
+            turned = name.replace("max(", "_(").replace("min(", "max(").replace("_(", "min(")
+            found[turned] = 1 - values
+        else:
+            bar = next(n for n in ("open", "high", "low", "close") if n in name)
+            found[name.replace(bar, swap.get(bar, bar))] = 200 - values
+    turn = {"up": "down", "down": "up"}
+    return (
+        ts,
+        found,
+        there,
+        [(Alert(a.rule, a.instrument, "1m", a.ts, direction=turn[a.direction]), p) for a, p in signals],
+    )
+
+
+@given(markets())
+def test_a_mirrored_market_gives_mirrored_positions(steps: list[Step]) -> None:
+    """Shorts are longs upside down: the same kinds at the same bars for the same reasons, at mirrored prices."""
+    in_atr = FULL.model_copy(update={"filters": FULL.filters.model_copy(update={"min_atr": None, "min_profit": None})})
+    in_atr = Profile.model_validate({**in_atr.model_dump(), "exits": {**in_atr.exits.model_dump(), "z": None},
+                                     "entry": {**in_atr.entry.model_dump(), "pullback": None},
+                                     "stop": {**in_atr.stop.model_dump(), "trail": None}})  # fmt: skip
+    one, other = (Positions({"full": in_atr, "plain": in_atr}, NAMES, ONE) for _ in range(2))
+    events, upside_down = walk(one, steps), walk(other, [mirrored(s) for s in steps])
+    assert [(e.position, e.number, e.ts, e.kind, e.reason, e.fraction) for e in events] == [
+        (e.position, e.number, e.ts, e.kind, e.reason, e.fraction) for e in upside_down
+    ]
+    assert [e.price for e in events] == [200 - e.price for e in upside_down]
+    for own, theirs in zip(by_position(events).values(), by_position(upside_down).values(), strict=True):
+        a, b = fold(own), fold(theirs)
+        assert (a.side, a.best, a.signalled_at) == (-b.side, 200 - b.best, b.signalled_at)
+        assert not a.opened or (a.worst, a.risk) == (200 - b.worst, b.risk)
+
+
+@given(markets(steps=30))
+@settings(max_examples=50)
+def test_a_position_keeps_its_bounds(steps: list[Step]) -> None:
+    """Parts come to one, the worst is not above the best, fills lie between them, a stop never moves away."""
+    positions = machine()
+    for own in by_position(walk(positions, steps)).values():
+        whole = fold(own)
+        if not whole.opened:
+            continue
+        parts = math.fsum(f.fraction for f in whole.fills)
+        assert abs(parts + whole.rest - 1) < 1e-12
+        assert whole.mae <= 0 <= whole.mfe
+        assert all(whole.mae <= whole.gain(f.price) <= whole.mfe for f in whole.fills)
+        assert whole.pnl_net <= whole.pnl_gross
+        stops = [e.price for e in own if e.kind == "moved"]
+        first = next(e for e in own if e.kind == "opened").data["stop"]
+        assert all(whole.side * (b - a) > 0 for a, b in zip([first, *stops], stops, strict=False))
+
+
+def test_instruments_without_a_position_are_not_looked_at() -> None:
+    """A thousand of them: a step without signals reads no value of any column."""
+
+    class Untouched(list[float]):
+        def __getitem__(self, lane: Any) -> Any:
+            raise AssertionError(lane)
+
+    positions = Positions(PROFILES, [f"X:S{n}" for n in range(1000)], ONE)
+    columns: Any = dict.fromkeys(positions.inputs, Untouched([1.0] * 1000))
+    assert positions.step(0, columns, np.ones(1000, dtype=bool)) == []
+
+
+def test_every_input_is_a_feature() -> None:
+    """Each expression that a full profile asks for is one that the feature engine computes."""
+    rows = 40
+    rng = np.random.default_rng(7)
+    close = 100 + np.cumsum(rng.normal(size=rows))
+    bars = pl.DataFrame({
+        "ts": pl.Series(MINUTE * np.arange(rows)).cast(pl.Datetime("us", "UTC")), "open": close, "high": close + 1,
+        "low": close - 1, "close": close, "volume": rng.uniform(1, 2, rows),
+        "taker_buy_volume": rng.uniform(0, 1, rows),
+        "trades": rng.integers(1, 99, rows).astype(float),
+    })  # fmt: skip
+    shown = FULL.model_copy(
+        update={"z": "er_15m", "filters": FULL.filters.model_copy(update={"require": ("trades >= 50",)})}
+    )
+    texts = [text for text in inputs(shown) if "er_15m" not in text.replace("taker", "")]
+    found = compute(bars, {f"c{n}": text for n, text in enumerate(texts)})
+    assert all(math.isfinite(found[f"c{n}"][-1]) for n in range(len(texts)))
+    assert {"lag(taker_buy_share_15m, 3)", "trades", "atr(10)", "lag(low, 1)"} <= set(texts)
