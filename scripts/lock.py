@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 GROUPS = {"dev": ["build", "test", "check", "bench"], "test": ["build", "test"], "run": ["build"]}
+EXTRAS = ["notify"]
 HOW = "--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate"
 
 
@@ -16,6 +17,7 @@ def main() -> None:
         target = folder / f"{name}.lock"
         words = ["uv", "pip", "compile", "pyproject.toml", *HOW.split(), "--no-header", "-q", "-o", str(target)]
         words += [w for g in groups for w in ("--group", g)]
+        words += [w for extra in EXTRAS for w in ("--extra", extra)]
         if name != "dev":
             words += ["-c", str(folder / "dev.lock")]
         else:

@@ -10,11 +10,17 @@ from datetime import date, time
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
+from gapless.alerts.alert import Severity
 from gapless.alerts.rule import Rule
+from gapless.alerts.throttle import Throttle
 from gapless.alerts.written import AlertSection
 from gapless.errors import ConfigError, GaplessError
+from gapless.notify import template as templates
+from gapless.notify.channel import Address, Channel
+from gapless.notify.message import ALERT_FIELDS, Kind
+from gapless.notify.outbox import LONGEST
 from gapless.series import Instrument
 from gapless.spans import Timeframe, parse_duration
 
@@ -91,6 +97,57 @@ class UniverseSection(Section):
         return tuple(_checked(v, Instrument.parse) for v in value)
 
 
+class NotifySection(Section):
+    """A channel: where messages go, and how. The address is never shown, stored or logged."""
+
+    url: SecretStr = Field(description='an apprise URL, or "env:NAME" for the variable that holds it')
+    title: str = Field(default="", description="of an alert's message, with {fields}; empty: the built-in one")
+    template: str = Field(default="", description="an alert's message, with {fields}; empty: the built-in one")
+    least: Severity = Field(default="info", description="least severity that is sent")
+    kinds: tuple[Kind, ...] = Field(default=(), strict=False, description="kinds of messages; empty: all")
+    rate: str = Field(default="20 per 1m", description="most messages in a time; what is beyond is sent as a group")
+    attempts: int = Field(default=10, ge=1, le=100, description="tries of one message before it is given up")
+    backoff: str = Field(default="2s", description="wait after the first failure, then twice as long each time")
+    timeout: str = Field(default="10s", description="for the service to answer")
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, value: SecretStr) -> SecretStr:
+        _checked(value.get_secret_value(), Address)
+        return value
+
+    @field_validator("title", "template")
+    @classmethod
+    def _fields(cls, value: str) -> str:
+        return _checked(value, lambda text: templates.check(text, ALERT_FIELDS))
+
+    @field_validator("rate")
+    @classmethod
+    def _rate(cls, value: str) -> str:
+        return _checked(value, Throttle.parse)
+
+    @field_validator("backoff", "timeout")
+    @classmethod
+    def _waits(cls, value: str) -> str:
+        _checked(value, parse_duration)
+        if not 0 < parse_duration(value) <= LONGEST:
+            raise ValueError(f"'{value}' is not between 1ms and {LONGEST // 60_000_000}m")
+        return value
+
+    @model_validator(mode="after")
+    def _words_are_used(self) -> NotifySection:
+        if (self.title or self.template) and self.kinds and not {"fired", "withdrawn"} & set(self.kinds):
+            raise ValueError("title and template are for alerts, which kinds leaves out")
+        return self
+
+    def channel(self, name: str) -> Channel:
+        """The channel that this section describes."""
+        return Channel(
+            name, Address(self.url.get_secret_value()), self.title, self.template, self.least, self.kinds,
+            Throttle.parse(self.rate), self.attempts, parse_duration(self.backoff), parse_duration(self.timeout),
+        )  # fmt: skip
+
+
 class BackfillSection(Section):
     """Defaults of plan, backfill and repair."""
 
@@ -113,6 +170,7 @@ class Config(Section):
     sources: dict[str, SourceSection] = {}
     universes: dict[str, UniverseSection] = {}
     features: dict[str, str] = {}
+    notify: dict[str, NotifySection] = {}
     groups: dict[str, dict[str, str]] = {}
     alerts: dict[str, AlertSection] = {}
 
@@ -136,6 +194,10 @@ class Config(Section):
     def rules(self) -> tuple[Rule, ...]:
         """The rules of ``[alerts.NAME]``, in the order of the file."""
         return tuple(section.rule(name) for name, section in self.alerts.items())
+
+    def channels(self) -> dict[str, Channel]:
+        """Every channel of the file, by name."""
+        return {name: section.channel(name) for name, section in self.notify.items()}
 
     def venue_calendars(self) -> dict[str, str]:
         """Calendar per venue, where the file names one."""
@@ -246,4 +308,9 @@ max_concurrent = 8            # requests under way at once
 # direction = "log_return(close, 15)"
 # cooldown = "1h"
 # opposite_cooldown = "15m"   # after a firing in the other direction
+
+# [notify.ops]                # told of alerts, positions and the feed's health; pip install 'gapless[notify]'
+# url = "env:OPS_URL"         # export OPS_URL=tgram://TOKEN/CHAT, slack://…, mailto://…, json://host/path
+# least = "warning"
+# rate = "20 per 1m"          # what is beyond is sent as a group
 """

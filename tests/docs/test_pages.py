@@ -115,7 +115,7 @@ def test_the_configurations_defaults_are_those_of_the_page() -> None:
     told = dict(re.findall(r"^\| `([\w.]+)` \| `([^`]+)` \|", text("configuration.md"), re.MULTILINE))
     assert len(told) > 8
     models = {"lake": config.LakeSection, "backfill": config.BackfillSection, "sources": config.SourceSection,
-              "venues": config.VenueSection, "calendars": config.CalendarSection,
+              "venues": config.VenueSection, "calendars": config.CalendarSection, "notify": config.NotifySection,
               "alerts": config.AlertSection}  # fmt: skip
     for path, value in told.items():
         section, *_, key = path.split(".")
