@@ -54,7 +54,7 @@ COMPUTE = """
 import numpy as np
 from gapless.features import ops, plan, run
 x = run(plan({"x": "ema(close, 3)"}), {"close": np.arange(9.0)})[0]["x"]
-print(x[-1], sum(ops.run_batch.stats.cache_hits.values()))
+print(x[-1], sum(ops.drive_batch.stats.cache_hits.values()))
 """
 
 

@@ -339,9 +339,9 @@ def test_a_comparison_that_looks_ahead_is_found() -> None:
 def test_a_stage_that_forgets_its_state_is_found() -> None:
     """The recursion outside a comparison must be carried on too."""
 
-    def forgetful(prog, par, buf, st, a, b):
+    def forgetful(program, buf, st, *rest):
         st[:] = 0.0
-        COMPILED.run_batch(prog, par, buf, st, a, b)
+        COMPILED.run_batch(program, buf, st, *rest)
 
     found = failed("ema(rank(close), 5)", COMPILED._replace(run_batch=forgetful))
     assert {"chunked", "resumed", "late", "corrected"} <= found

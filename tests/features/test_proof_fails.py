@@ -44,9 +44,9 @@ def test_a_different_recursion_in_the_compiled_code_is_found() -> None:
 def test_a_driver_that_forgets_its_state_is_found() -> None:
     """Batch that starts recursions afresh on every run: chunks, resumption and corrections differ."""
 
-    def forgetful(prog, par, buf, st, a, b):
+    def forgetful(program, buf, st, *rest):
         st[:] = 0.0
-        COMPILED.run_batch(prog, par, buf, st, a, b)
+        COMPILED.run_batch(program, buf, st, *rest)
 
     found = failed("ema(close, 9)", COMPILED._replace(run_batch=forgetful))
     assert {"chunked", "resumed", "late", "corrected"} <= found
@@ -55,10 +55,10 @@ def test_a_driver_that_forgets_its_state_is_found() -> None:
 def test_a_driver_that_looks_ahead_is_found() -> None:
     """Batch that reads the next bar: the future changes the past, prefixes and steps differ."""
 
-    def seer(prog, par, buf, st, a, b):
+    def seer(program, buf, st, out, a, b, at):
         ahead = buf.copy()
         ahead[:, a : b - 1] = buf[:, a + 1 : b]
-        COMPILED.run_batch(prog, par, ahead, st, a, b)
+        COMPILED.run_batch(program, ahead, st, out, a, b, at)
         buf[:] = ahead
 
     found = failed("close * 2", COMPILED._replace(run_batch=seer))
@@ -68,13 +68,12 @@ def test_a_driver_that_looks_ahead_is_found() -> None:
 def test_a_window_kept_by_adding_and_subtracting_is_found() -> None:
     """A running total depends on its start and never forgets an outlier: start, late and corrected rows differ."""
 
-    def running(prog, par, buf, st, a, b):
-        COMPILED.run_batch(prog, par, buf, st, a, b)
-        x = buf[prog[0, 2]]
-        out, total = buf[prog[-1, 1]], 0.0
+    def running(program, buf, st, out, a, b, at):
+        COMPILED.run_batch(program, buf, st, out, a, b, at)
+        x, total = buf[program.rows[0, 2]], 0.0
         for t in range(a, b):
             total = np.nansum([total, x[t]]) - (x[t - 5] if t - 5 >= a and x[t - 5] == x[t - 5] else 0.0)
-            out[t] = total / 5
+            out[0, at + t - a] = total / 5
 
     found = failed("sma(volume, 5)", COMPILED._replace(run_batch=running))
     assert {"start_independent", "chunked", "batch_equals_step"} <= found
@@ -83,9 +82,9 @@ def test_a_window_kept_by_adding_and_subtracting_is_found() -> None:
 def test_a_live_driver_that_rounds_is_found() -> None:
     """Live in single precision: batch ≠ step."""
 
-    def coarse(prog, par, cur, *rest):
+    def coarse(program, cur, *rest):
         cur[:] = cur.astype(np.float32)
-        COMPILED.run_live(prog, par, cur, *rest)
+        COMPILED.run_live(program, cur, *rest)
 
     assert "batch_equals_step" in failed("sma(close, 4)", COMPILED._replace(run_live=coarse))
 

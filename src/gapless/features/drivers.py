@@ -11,7 +11,7 @@ import numpy.typing as npt
 from gapless.features.ops import COMPILED, Kernels
 from gapless.features.program import Floats, Ints, Program
 
-BLOCK = 4096  # bars at once: fewer calls outweigh lanes that leave the second-level cache
+BLOCK = 4096  # bars at once; the kernels go over them in stretches that fit the first-level cache
 WIDE = 8192  # with long lags wider blocks pay: what is carried from block to block is copied less often
 
 
@@ -29,17 +29,15 @@ def run_time(
     for slot, value in program.consts:
         buffer[slot] = value
     numbers = _unpack(program, state, buffer)
-    outputs = list(np.empty((len(program.outputs), count)))  # one block: large pages, fewer faults
+    outputs = np.empty((len(program.outputs), count))  # one block: large pages, fewer faults
     for start in range(0, count, width):
         bars = min(width, count - start)
         for name, slot in program.inputs:
             buffer[slot, reach : reach + bars] = columns[name][start : start + bars]
-        kernels.run_batch(program.rows, program.params, buffer, numbers, reach, reach + bars)
-        for slot, output in zip(program.outputs, outputs, strict=True):
-            kernels.copy(buffer[slot, reach : reach + bars], output[start : start + bars])
+        kernels.run_batch(program, buffer, numbers, outputs, reach, reach + bars, start)
         for slot, kept in program.kept:
             buffer[slot, reach - kept : reach] = buffer[slot, reach + bars - kept : reach + bars]
-    return outputs, _pack(program, numbers, buffer, kernels)
+    return list(outputs), _pack(program, numbers, buffer, kernels)
 
 
 def _unpack(program: Program, state: Floats, buffer: Floats) -> Floats:
@@ -80,20 +78,11 @@ class Live:
         count = len(who)
         for name, slot in self.program.inputs:
             self.current[slot, :count] = columns[name]
+        outputs = np.empty((len(self.program.outputs), count))
         self.kernels.run_live(
-            self.program.rows,
-            self.program.params,
-            self.current,
-            self.numbers,
-            self.history,
-            self.rings,
-            self.heads,
-            who,
+            self.program, self.current, self.numbers, self.history, self.rings, self.heads, who, outputs
         )
-        outputs = [np.empty(count) for _ in self.program.outputs]
-        for slot, output in zip(self.program.outputs, outputs, strict=True):
-            self.kernels.copy(self.current[slot, :count], output)
-        return outputs
+        return list(outputs)
 
     @property
     def memory(self) -> tuple[npt.NDArray[Any], ...]:

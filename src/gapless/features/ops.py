@@ -2,11 +2,11 @@
 
 A program is rows of ``(operator, output slot, x, lag of x, y, lag of y, z, lag of z, state offset, stage)`` with three
 parameters each; recursions of one stage do not need each other. Both drivers hand the operators contiguous *lanes*:
-**batch** a stretch of time of one symbol, **live** one bar of many. Every operator is one function that both drivers
-call. There is no third path and no second definition.
+**batch** a stretch of time of one symbol, **live** one bar of many. Every operator is one function, or one step that
+both drivers' loops call. There is no third path and no second definition.
 
 Any change that can alter a bit of any result must raise ``KERNEL_VERSION`` in graph.py: it is part of every feature's
-version. How the kernels are cached: ``kernels/compiled.py``.
+version. How the kernels are compiled, called and cached: ``kernels/compiled.py``.
 """
 
 from __future__ import annotations
@@ -20,70 +20,81 @@ import numpy as np
 from gapless.features import operators as code
 from gapless.features.kernels import across, lanes, machines, recursions, votes, windows
 from gapless.features.kernels.across import run_across
-from gapless.features.kernels.compiled import Lane, Rows, Table, announced, compiled, driver
-from gapless.features.kernels.lanes import copy, lane_arithmetic, lane_compare, lane_join, lane_select
-from gapless.features.kernels.machines import machine_symbols, machine_time
-from gapless.features.kernels.recursions import recur_four, recur_symbols, recur_time, view
-from gapless.features.kernels.votes import lane_vote
-from gapless.features.kernels.windows import fold, fold_start, ordered_once, ordered_time
+from gapless.features.kernels.compiled import (
+    BATCH,
+    KERNELS,
+    LIVE,
+    OF_FOUR,
+    OF_LANES,
+    OF_SYMBOLS,
+    OF_TIME,
+    Addresses,
+    Lane,
+    Rows,
+    Table,
+    announced,
+    caller,
+    compiled,
+    driver,
+)
+from gapless.features.kernels.lanes import copy, hand_over
+from gapless.features.kernels.recursions import view
+from gapless.features.program import Program
 
-
-@compiled
-def stateless(op: int, x: Lane, y: Lane, z: Lane, o: Lane, p: float, q: float) -> None:
-    """Any operator without state or window, on one lane."""
-    if op <= code.COPY:
-        lane_arithmetic(op, x, y, o)
-    elif op <= code.FIRST_KNOWN:
-        lane_select(op, x, y, z, o)
-    elif op <= code.NOT_EQUAL:
-        lane_compare(op, x, y, o)
-    elif op <= code.BLEND:
-        lane_vote(op, x, y, z, o, p)
-    else:
-        lane_join(op, x, y, z, o, p, q)
+call_lanes, call_time, call_four, call_symbols = (caller(of) for of in (OF_LANES, OF_TIME, OF_FOUR, OF_SYMBOLS))
 
 
 @driver
-def run_batch(prog: Table, par: Rows, buf: Rows, st: Lane, a: int, b: int) -> None:
-    """One symbol: each instruction over the bars ``[a, b)``. ``buf`` is (slot, time); lags reach back before ``a``."""
+def drive_batch(
+    table: Table, prog: Table, par: Rows, buf: Rows, base: Table, st: Lane, out: Rows, outputs: Table,
+    a: int, b: int, at: int, stretch: int,
+) -> None:  # fmt: skip
+    """One symbol over the bars ``[a, b)``, a stretch at a time; the outputs go to ``out`` from ``at`` on.
+
+    ``buf`` is (slot, time); lags reach back before ``a``. A slot that nobody reads at a lag stands at ``base`` in every
+    stretch, so that it stays in the processor's cache.
+    """
+    for start in range(a, b, stretch):
+        end = min(start + stretch, b)
+        run_stretch(table, prog, par, buf, base, st, start, end)
+        for k in range(outputs.shape[0]):
+            lane = view(buf, base, outputs[k], 0, start, end)
+            hand_over(lane, out[k, at + start - a : at + end - a])
+
+
+@compiled
+def run_stretch(table: Table, prog: Table, par: Rows, buf: Rows, base: Table, st: Lane, a: int, b: int) -> None:
+    """Each instruction over the bars ``[a, b)``."""
     pc, count = np.int64(0), prog.shape[0]  # typed: a literal would be compiled a second time
     while pc < count:
         op = prog[pc, 0]
+        address = table[op, 0]
         if code.EMA <= op <= code.RMA:
-            pc = recur_batch(prog, par, buf, st, pc, a, b)
+            last = last_of_four(prog, pc)
+            call_four(address, prog, par, buf, base, st, pc, last, a, b)
+            pc = last + np.int64(1)
             continue
-        x = view(buf, prog[pc, 2], prog[pc, 3], a, b)
-        y = view(buf, prog[pc, 4], prog[pc, 5], a, b)
-        z = view(buf, prog[pc, 6], prog[pc, 7], a, b)
-        o = buf[prog[pc, 1], a:b]
+        y = view(buf, base, prog[pc, 4], prog[pc, 5], a, b)
+        z = view(buf, base, prog[pc, 6], prog[pc, 7], a, b)
+        o = view(buf, base, prog[pc, 1], 0, a, b)
         if op <= code.SQUARED:
-            stateless(op, x, y, z, o, par[pc, 0], par[pc, 1])
-        elif op <= code.AGE:
-            fold_start(op, y, o)
-            for j in range(int(par[pc, 0]) - 1, -1, -1):
-                fold(op, view(buf, prog[pc, 2], prog[pc, 3] + j, a, b), y, o, j, par[pc, 1])
-        elif op <= code.ROBUST_ZSCORE:
-            ordered_time(op, buf[prog[pc, 2]], a - prog[pc, 3], int(par[pc, 0]), par[pc, 1], o)
+            call_lanes(address, view(buf, base, prog[pc, 2], prog[pc, 3], a, b), y, z, o, par[pc])
         else:
-            machine_time(op, x, y, z, o, st.reshape((st.shape[0], 1)), prog[pc, 8], par[pc])
+            more = int(par[pc, 0]) - 1 if op <= code.ROBUST_ZSCORE else 0
+            x = view(buf, base, prog[pc, 2], prog[pc, 3], a - more, b)
+            call_time(address, x, y, z, o, st[prog[pc, 8] :], par[pc])
         pc += np.int64(1)
 
 
 @compiled
-def recur_batch(prog: Table, par: Rows, buf: Rows, st: Lane, pc: np.int64, a: int, b: int) -> np.int64:
-    """Up to four exponential means of one stage, from ``pc`` on; the instruction after them."""
-    one = np.int64(1)
-    last, k = pc, int(prog[pc, 8])
-    while last + 1 < prog.shape[0] and last < pc + 3 and prog[last + 1, 9] == prog[pc, 9]:
-        if not code.EMA <= prog[last + 1, 0] <= code.RMA:
+def last_of_four(prog: Table, pc: np.int64) -> np.int64:
+    """The last of up to four equal recursions of one stage, from ``pc`` on."""
+    last = pc
+    while last + 1 < prog.shape[0] and last < pc + 3:
+        if prog[last + 1, 0] != prog[pc, 0] or prog[last + 1, 9] != prog[pc, 9]:
             break
-        last += one
-    if last == pc:
-        x = view(buf, prog[pc, 2], prog[pc, 3], a, b)
-        recur_time(prog[pc, 0], x, buf[prog[pc, 1], a:b], st[k : k + 3], par[pc, 0], par[pc, 1])
-    else:
-        recur_four(prog, par, buf, st, (pc, pc + one, min(pc + one + one, last), last), a, b)
-    return last + one
+        last += np.int64(1)
+    return last
 
 
 @compiled
@@ -95,33 +106,36 @@ def past(hist: Rows, base: int, mask: int, heads: Table, who: Table, lag: int, o
 
 
 @driver
-def run_live(
-    prog: Table, par: Rows, cur: Rows, st: Rows,
-    hist: Rows, rings: Table, heads: Table, who: Table,
+def drive_live(
+    table: Table, prog: Table, par: Rows, cur: Rows, st: Rows,
+    hist: Rows, rings: Table, heads: Table, who: Table, out: Rows, outputs: Table,
 ) -> None:  # fmt: skip
     """One bar of the symbols ``who``: each instruction over their lane, then what lags will ask for is kept.
 
     ``cur`` is (slot, lane), its last three rows scratch; ``st`` (state, symbol); ``hist`` (row, symbol) holds one ring
     per kept slot, ``rings`` (slot, 2) its first row and its size − 1; ``heads`` counts each symbol's bars.
     """
-    m, level = who.shape[0], aligned(heads, who)
+    m, level, par_of_fold = who.shape[0], aligned(heads, who), np.empty(3)
     for pc in range(prog.shape[0]):
         op = prog[pc, 0]
+        address = table[op, 1]
         x = lagged(prog, pc, 0, cur, hist, rings, heads, who, level)
         y = lagged(prog, pc, 1, cur, hist, rings, heads, who, level)
         z = lagged(prog, pc, 2, cur, hist, rings, heads, who, level)
         o = cur[prog[pc, 1], :m]
         if op <= code.SQUARED:
-            stateless(op, x, y, z, o, par[pc, 0], par[pc, 1])
+            call_lanes(address, x, y, z, o, par[pc])
         elif op <= code.AGE:
-            fold_live(prog, par, pc, x, y, o, cur[cur.shape[0] - 3, :m], hist, rings, heads, who, level)
+            par_of_fold[0], par_of_fold[1] = par[pc, 0], par[pc, 1]  # slices would compile text for errors
+            scratch = cur[cur.shape[0] - 3, :m]
+            fold_live(address, prog, par_of_fold, pc, x, y, o, scratch, hist, rings, heads, who, level)
         elif op <= code.ROBUST_ZSCORE:
-            ordered_live(prog, par, pc, x, o, hist, rings, heads, who)
-        elif op <= code.RMA:
-            recur_symbols(op, x, o, st, prog[pc, 8], who, par[pc, 0], par[pc, 1], level)
+            ordered_live(address, prog, par, pc, x, o, hist, rings, heads, who)
         else:
-            machine_symbols(op, x, y, z, o, st, prog[pc, 8], who, par[pc], level)
+            call_symbols(address, x, y, z, o, st, prog[pc, 8], who, level, par[pc])
     keep(cur, hist, rings, heads, who, level)
+    for k in range(outputs.shape[0]):
+        hand_over(cur[outputs[k], :m], out[k])
 
 
 @compiled
@@ -149,35 +163,38 @@ def lagged(
 
 @compiled
 def fold_live(
-    prog: Table, par: Rows, pc: int, x: Lane, y: Lane, o: Lane, scratch: Lane,
+    address: int, prog: Table, par: Lane, pc: int, x: Lane, y: Lane, o: Lane, scratch: Lane,
     hist: Rows, rings: Table, heads: Table, who: Table, level: bool,
 ) -> None:  # fmt: skip
-    """A fold of every symbol's window; ``scratch`` is overwritten, and may be where ``x`` stands."""
+    """A fold of every symbol's window, oldest first; ``scratch`` is overwritten, and may be where ``x`` stands."""
     m, slot, lag = who.shape[0], prog[pc, 2], prog[pc, 3]
     newest = x.copy()
-    fold_start(prog[pc, 0], y, o)
-    for j in range(int(par[pc, 0]) - 1, 0, -1):
+    for j in range(int(par[0]) - 1, 0, -1):
+        par[2] = float(j)
         if level and m > 0:
-            fold(prog[pc, 0], hist[rings[slot, 0] + ((heads[0] - lag - j) & rings[slot, 1]), :m], y, o, j, par[pc, 1])
+            row = hist[rings[slot, 0] + ((heads[0] - lag - j) & rings[slot, 1]), :m]
+            call_lanes(address, row, y, y, o, par)
         else:
             past(hist, rings[slot, 0], rings[slot, 1], heads, who, lag + j, scratch)
-            fold(prog[pc, 0], scratch, y, o, j, par[pc, 1])
-    fold(prog[pc, 0], newest, y, o, 0, par[pc, 1])
+            call_lanes(address, scratch, y, y, o, par)
+    par[2] = 0.0
+    call_lanes(address, newest, y, y, o, par)
 
 
 @compiled
 def ordered_live(
-    prog: Table, par: Rows, pc: int, x: Lane, o: Lane, hist: Rows, rings: Table, heads: Table, who: Table
-) -> None:
-    """An ordered window of every symbol."""
+    address: int, prog: Table, par: Rows, pc: int, x: Lane, o: Lane,
+    hist: Rows, rings: Table, heads: Table, who: Table,
+) -> None:  # fmt: skip
+    """An ordered window of every symbol: the kernel of batch, over one bar."""
     slot, lag, n = prog[pc, 2], prog[pc, 3], int(par[pc, 0])
-    values, window = np.empty(n), np.empty(n)
+    values = np.empty(n)
     for i in range(o.shape[0]):
         s = who[i]
         for j in range(1, n):
             values[n - 1 - j] = hist[rings[slot, 0] + ((heads[s] - lag - j) & rings[slot, 1]), s]
         values[n - 1] = x[i]
-        o[i] = ordered_once(prog[pc, 0], values, window, par[pc, 1])
+        call_time(address, values, values, values, o[i : i + 1], values, par[pc])
 
 
 @compiled
@@ -199,6 +216,23 @@ def keep(cur: Rows, hist: Rows, rings: Table, heads: Table, who: Table, level: b
         heads[who[i]] += 1
 
 
+_ADDRESSES = Addresses()
+
+
+def run_batch(program: Program, buf: Rows, st: Lane, out: Rows, a: int, b: int, at: int, stretch: int = 512) -> None:
+    """``drive_batch`` of a program."""
+    table = _ADDRESSES.of(program.used, BATCH)
+    drive_batch(table, program.rows, program.params, buf, program.base, st, out, program.outputs, a, b, at, stretch)
+
+
+def run_live(
+    program: Program, cur: Rows, st: Rows, hist: Rows, rings: Table, heads: Table, who: Table, out: Rows
+) -> None:
+    """``drive_live`` of a program."""
+    table = _ADDRESSES.of(program.used, LIVE)
+    drive_live(table, program.rows, program.params, cur, st, hist, rings, heads, who, out, program.outputs)
+
+
 class Kernels(NamedTuple):
     """The two drivers, the copy, and sections; ``prove`` runs others than the compiled ones."""
 
@@ -208,7 +242,17 @@ class Kernels(NamedTuple):
     run_across: Callable[..., None]
 
 
-COMPILED = Kernels(announced(run_batch), announced(run_live), copy, announced(run_across))
+COMPILED = Kernels(run_batch, run_live, copy, announced(run_across))
+
+
+class _Functions:
+    """What stands for the addresses where Python itself runs the kernels: the functions."""
+
+    def __init__(self, space: dict[str, Any]) -> None:
+        self.table = {at: space[function.__name__] for at, (function, _) in KERNELS.items()}
+
+    def of(self, _: Any, __: int) -> Any:
+        return self.table
 
 
 def interpreted(**replaced: Callable[..., Any]) -> Kernels:
@@ -217,9 +261,15 @@ def interpreted(**replaced: Callable[..., Any]) -> Kernels:
     for module in (lanes, votes, windows, recursions, machines, across):
         space |= vars(module)
     space |= globals()
+    space |= {name: _called for name in space if name.startswith("call_")}
     for name, function in list(space.items()):
-        if hasattr(function, "py_func"):
-            plain = function.py_func
+        plain = getattr(function, "py_func", function)
+        if isinstance(plain, FunctionType) and plain.__module__.startswith(__package__):
             space[name] = FunctionType(plain.__code__, space, name, plain.__defaults__)
     space.update(replaced)
+    space["_ADDRESSES"] = _Functions(space)
     return Kernels(space["run_batch"], space["run_live"], space["copy"], space["run_across"])
+
+
+def _called(function: Callable[..., None], *arguments: Any) -> None:
+    function(*arguments)

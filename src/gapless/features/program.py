@@ -1,7 +1,7 @@
 """From graph to flat program: the order of the nodes, a slot for each, and where state and history stand.
 
 1. Only what the outputs need is kept, in stages: what needs no recursion, the recursions over that, what needs only
-   these, and so on; within a stage in graph order. Inputs stand before users, and the recursions of a stage, which
+   these, and so on; within a stage in graph order. Inputs stand before users, and equal recursions of a stage, which
    do not need each other, stand together: batch runs them side by side.
 2. A node that someone reads at a lag, an input and a constant own their slot; the others' slots are used again once
    their last reader has run. A slot is never written by its own reader: aliased lanes do not vectorise.
@@ -29,18 +29,21 @@ Ints = npt.NDArray[np.int64]
 class Program:
     """What the kernels run.
 
-    ``rows`` (instruction, 10) and ``params`` (instruction, 3), see ops.py; ``inputs``: column → slot; ``consts``:
-    slot → value; ``kept``: (slot, bars) of the nodes that are read at a lag; ``outputs``: slots in the order asked;
-    ``numbers``: of the recursions' state; ``layout``: 32 hex digits over what stands where in the state.
+    ``rows`` (instruction, 10) and ``params`` (instruction, 3), see ops.py; ``used``: the operators in them; ``inputs``:
+    column → slot; ``consts``: slot → value; ``kept``: (slot, bars) of the nodes that are read at a lag; ``outputs``:
+    slots in the order asked; ``base``: of each slot −1 when it holds all bars side by side, 0 when a stretch of
+    them; ``numbers``: of the recursions' state; ``layout``: 32 hex digits over what stands where in the state.
     """
 
     rows: Ints
     params: Floats
+    used: tuple[int, ...]
     slots: int
     inputs: tuple[tuple[str, int], ...]
     consts: tuple[tuple[int, float], ...]
     kept: tuple[tuple[int, int], ...]
-    outputs: tuple[int, ...]
+    outputs: Ints
+    base: Ints
     numbers: int
     layout: str
 
@@ -71,6 +74,11 @@ def _materialised(root: Node) -> int:
     return root.graph.lane_of(root)
 
 
+def _kind(op: str) -> int:
+    """Equal recursions stand together, after all else of their stage."""
+    return 1 + RECURSIONS.index(op) if op in RECURSIONS else 0
+
+
 class _Compiler:
     """One compilation: liveness first, then slots and rows in one pass."""
 
@@ -80,7 +88,7 @@ class _Compiler:
         self.stage: dict[int, int] = {}
         for i in sorted({i for root in roots for i in graph.closure(root)}):
             self.stage[i] = self._stage(i)
-        self.order = sorted(self.stage, key=lambda i: (self.stage[i], graph.entries[i].op in RECURSIONS, i))
+        self.order = sorted(self.stage, key=lambda i: (self.stage[i], _kind(graph.entries[i].op), i))
         self.lags = dict.fromkeys(self.order, 0)
         self.last = {i: i for i in self.order}
         for i in self.order:
@@ -106,14 +114,22 @@ class _Compiler:
         return Program(
             rows=np.array(self.rows, dtype=np.int64).reshape(-1, 10),
             params=np.array(self.params, dtype=np.float64).reshape(-1, PARAMS),
+            used=tuple(sorted({row[0] for row in self.rows})),
             slots=self.count,
             inputs=tuple((entry[i].name, self.slot[i]) for i in self.order if entry[i].op == INPUT),
             consts=tuple((self.slot[i], entry[i].params[0]) for i in self.order if entry[i].op == CONST),
             kept=tuple((self.slot[i], self.lags[i]) for i in self.order if self.lags[i]),
-            outputs=tuple(self.slot[i] for i in self.roots),
+            outputs=np.array([self.slot[i] for i in self.roots], dtype=np.int64),
+            base=self._base(),
             numbers=self.numbers,
             layout=self._layout(),
         )
+
+    def _base(self) -> Ints:
+        """Inputs, and what is read at a lag, stand bar by bar; all else is over with its stretch of bars."""
+        base = np.zeros(self.count, dtype=np.int64)
+        base[[self.slot[i] for i in self.order if self.lags[i] or self.graph.entries[i].op == INPUT]] = -1
+        return base
 
     def _layout(self) -> str:
         """Whose numbers, then whose last values, in the order of the state vector."""

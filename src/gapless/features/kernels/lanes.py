@@ -1,11 +1,16 @@
-"""Stateless operators: one loop over a lane each, whether the lane is a stretch of time or of symbols."""
+"""Stateless operators: one loop over a lane each, whether the lane is a stretch of time or of symbols.
+
+All take up to three lanes, the lane of results and the operator's parameters.
+"""
 
 from __future__ import annotations
+
+from math import frexp
 
 import numpy as np
 
 from gapless.features import operators as code
-from gapless.features.kernels.compiled import Lane, compiled, driver
+from gapless.features.kernels.compiled import OF_LANES, Lane, compiled, driver, kernel
 
 nan = np.nan
 _LN2_HIGH = 6.93147180369123816490e-01  # ln 2 cut after 33 bits: exponent × this is exact
@@ -14,21 +19,13 @@ _TINY = 2.2250738585072014e-308  # the least normal number
 
 
 @compiled
-def log_step(v: float) -> float:
-    """Natural logarithm from + − × / only, so that every processor gives the same bits; at most 1 ulp off.
+def log_normal(v: float, k: int) -> float:
+    """Natural logarithm of 2^k · v, v a normal positive number, from + − × / only: every processor gives the same bits.
 
-    v = 2^k · (1 + f) with √½ ≤ 1 + f < √2. With s = f / (2 + f): log(1 + f) = 2·atanh(s) = 2s + s·R, where
-    R = 2(s²/3 + s⁴/5 + …). As 2s = f − s·f and s·f = f²/2 − s·f²/2, the sum is f − (f²/2 − s·(f²/2 + R)): the large
-    term f is exact, the rounded rest is small.
+    At most 1 ulp off. v = 2^j · (1 + f) with √½ ≤ 1 + f < √2. With s = f / (2 + f): log(1 + f) = 2·atanh(s) =
+    2s + s·R, where R = 2(s²/3 + s⁴/5 + …). As 2s = f − s·f and s·f = f²/2 − s·f²/2, the sum is
+    f − (f²/2 − s·(f²/2 + R)): the large term f is exact, the rounded rest is small.
     """
-    if not v > 0.0:
-        return -np.inf if v == 0.0 else nan
-    if v == np.inf:
-        return np.inf
-    k = 0
-    if v < _TINY:
-        v = v * 18014398509481984.0  # 2^54
-        k = -54
     bits = np.float64(v).view(np.int64)
     k += int(bits >> 52) - 1023
     m = np.int64((bits & 0x000FFFFFFFFFFFFF) | 0x3FF0000000000000).view(np.float64)
@@ -46,113 +43,205 @@ def log_step(v: float) -> float:
 
 
 @compiled
-def lane_arithmetic(op: int, x: Lane, y: Lane, o: Lane) -> None:  # noqa: C901 - a dispatch table; Numba has no other
-    """Operators of one or two inputs that compute."""
-    m = o.shape[0]
-    if op == code.ADD:
-        for i in range(m):
-            o[i] = x[i] + y[i]
-    elif op == code.SUB:
-        for i in range(m):
-            o[i] = x[i] - y[i]
-    elif op == code.MUL:
-        for i in range(m):
-            o[i] = x[i] * y[i]
-    elif op == code.DIV:
-        for i in range(m):
-            o[i] = x[i] / y[i]
-    elif op == code.RATIO:
-        for i in range(m):
-            o[i] = x[i] / y[i] if y[i] != 0.0 else nan
-    elif op == code.ABS:
-        for i in range(m):
-            o[i] = abs(x[i])
-    elif op == code.SQRT:
-        for i in range(m):
-            o[i] = np.sqrt(x[i])
-    elif op == code.LOG:
-        for i in range(m):
+def log_step(v: float) -> float:
+    """Natural logarithm of anything."""
+    if not v > 0.0:
+        return -np.inf if v == 0.0 else nan
+    if v == np.inf:
+        return np.inf
+    if v < _TINY:
+        return log_normal(v * 18014398509481984.0, -54)  # 2^54
+    return log_normal(v, 0)
+
+
+@compiled
+def is_power_of_two(p: float) -> bool:
+    """Is dividing by ``p`` the same, to the bit, as multiplying by 1 / p?"""
+    return frexp(p)[0] == 0.5
+
+
+@kernel(OF_LANES, code.ADD)
+def lane_add(x: Lane, y: Lane, z: Lane, o: Lane, par: Lane) -> None:
+    for i in range(o.shape[0]):
+        o[i] = x[i] + y[i]
+
+
+@kernel(OF_LANES, code.SUB)
+def lane_sub(x: Lane, y: Lane, z: Lane, o: Lane, par: Lane) -> None:
+    for i in range(o.shape[0]):
+        o[i] = x[i] - y[i]
+
+
+@kernel(OF_LANES, code.MUL)
+def lane_mul(x: Lane, y: Lane, z: Lane, o: Lane, par: Lane) -> None:
+    for i in range(o.shape[0]):
+        o[i] = x[i] * y[i]
+
+
+@kernel(OF_LANES, code.DIV)
+def lane_div(x: Lane, y: Lane, z: Lane, o: Lane, par: Lane) -> None:
+    for i in range(o.shape[0]):
+        o[i] = x[i] / y[i]
+
+
+@kernel(OF_LANES, code.RATIO)
+def lane_ratio(x: Lane, y: Lane, z: Lane, o: Lane, par: Lane) -> None:
+    """A quotient that is missing where the divisor is 0."""
+    for i in range(o.shape[0]):
+        o[i] = x[i] / y[i] if y[i] != 0.0 else nan
+
+
+@kernel(OF_LANES, code.ABS)
+def lane_abs(x: Lane, y: Lane, z: Lane, o: Lane, par: Lane) -> None:
+    for i in range(o.shape[0]):
+        o[i] = abs(x[i])
+
+
+@kernel(OF_LANES, code.SQRT)
+def lane_sqrt(x: Lane, y: Lane, z: Lane, o: Lane, par: Lane) -> None:
+    for i in range(o.shape[0]):
+        o[i] = np.sqrt(x[i])
+
+
+@kernel(OF_LANES, code.LOG)
+def lane_log(x: Lane, y: Lane, z: Lane, o: Lane, par: Lane) -> None:
+    """The loop for normal positive numbers has no branch; whatever else there is, is put right afterwards."""
+    odd = 0
+    for i in range(o.shape[0]):
+        o[i] = log_normal(x[i], 0)
+        odd += 0 if x[i] >= _TINY and x[i] < np.inf else 1
+    for i in range(o.shape[0] if odd else 0):
+        if not (x[i] >= _TINY and x[i] < np.inf):
             o[i] = log_step(x[i])
-    elif op == code.FLOOR:
-        for i in range(m):
-            o[i] = np.floor(x[i])
-    elif op == code.COPY:
-        copy(x, o)
 
 
-@driver
-def copy(x: Lane, o: Lane) -> None:
-    """Hand over a lane; every NaN becomes the same NaN, for processors differ in the sign of the one they make."""
+@kernel(OF_LANES, code.FLOOR)
+def lane_floor(x: Lane, y: Lane, z: Lane, o: Lane, par: Lane) -> None:
+    for i in range(o.shape[0]):
+        o[i] = np.floor(x[i])
+
+
+@compiled
+def hand_over(x: Lane, o: Lane) -> None:
+    """Every NaN becomes the same NaN: processors differ in the sign of the one they make."""
     for i in range(o.shape[0]):
         v = x[i]
         o[i] = v if v == v else nan
 
 
-@compiled
-def lane_select(op: int, x: Lane, y: Lane, z: Lane, o: Lane) -> None:  # noqa: C901 - a dispatch table
-    """Operators that choose one input. A NaN input gives NaN, but for those that take the one that is known."""
-    m = o.shape[0]
-    if op == code.MAX:
-        for i in range(m):
-            u, w = x[i], y[i]
-            o[i] = w if (w > u or w != w) else u
-    elif op == code.MIN:
-        for i in range(m):
-            u, w = x[i], y[i]
-            o[i] = w if (w < u or w != w) else u
-    elif op == code.KNOWN_MAX:
-        for i in range(m):
-            u, w = x[i], y[i]
-            o[i] = w if (w > u or u != u) else u
-    elif op == code.KNOWN_MIN:
-        for i in range(m):
-            u, w = x[i], y[i]
-            o[i] = w if (w < u or u != u) else u
-    elif op == code.POSITIVE:
-        for i in range(m):
-            u = x[i]
-            o[i] = 0.0 if u < 0.0 else u
-    elif op == code.WHERE:
-        for i in range(m):
-            u = x[i]
-            o[i] = nan if u != u else (y[i] if u != 0.0 else z[i])
-    elif op == code.FIRST_KNOWN:
-        for i in range(m):
-            u = x[i]
-            o[i] = u if u == u else y[i]
+@kernel(OF_LANES, code.COPY)
+def lane_copy(x: Lane, y: Lane, z: Lane, o: Lane, par: Lane) -> None:
+    hand_over(x, o)
 
 
-@compiled
-def lane_compare(op: int, x: Lane, y: Lane, o: Lane) -> None:
-    """1.0 where the comparison holds, 0.0 where not, NaN where an input is NaN."""
-    m = o.shape[0]
-    if op == code.GREATER:
-        for i in range(m):
-            o[i] = 1.0 if x[i] > y[i] else 0.0
-    elif op == code.GREATER_EQUAL:
-        for i in range(m):
-            o[i] = 1.0 if x[i] >= y[i] else 0.0
-    elif op == code.EQUAL:
-        for i in range(m):
-            o[i] = 1.0 if x[i] == y[i] else 0.0
-    elif op == code.NOT_EQUAL:
-        for i in range(m):
-            o[i] = 1.0 if x[i] != y[i] else 0.0
-    for i in range(m):
-        if x[i] != x[i] or y[i] != y[i]:
-            o[i] = nan
+@driver
+def copy(x: Lane, o: Lane) -> None:
+    """``hand_over`` for Python."""
+    hand_over(x, o)
 
 
-@compiled
-def lane_join(op: int, x: Lane, y: Lane, z: Lane, o: Lane, p: float, q: float) -> None:
-    """The joins of two windows: their sums relative to the newest value, weighted sums, centred second moments."""
-    m = o.shape[0]
-    if op == code.SHIFTED:
-        for i in range(m):
-            o[i] = x[i] + y[i] + p * z[i]
-    elif op == code.DRIFT:
-        for i in range(m):
+@kernel(OF_LANES, code.MAX)
+def lane_max(x: Lane, y: Lane, z: Lane, o: Lane, par: Lane) -> None:
+    for i in range(o.shape[0]):
+        u, w = x[i], y[i]
+        o[i] = w if (w > u or w != w) else u
+
+
+@kernel(OF_LANES, code.MIN)
+def lane_min(x: Lane, y: Lane, z: Lane, o: Lane, par: Lane) -> None:
+    for i in range(o.shape[0]):
+        u, w = x[i], y[i]
+        o[i] = w if (w < u or w != w) else u
+
+
+@kernel(OF_LANES, code.KNOWN_MAX)
+def lane_known_max(x: Lane, y: Lane, z: Lane, o: Lane, par: Lane) -> None:
+    for i in range(o.shape[0]):
+        u, w = x[i], y[i]
+        o[i] = w if (w > u or u != u) else u
+
+
+@kernel(OF_LANES, code.KNOWN_MIN)
+def lane_known_min(x: Lane, y: Lane, z: Lane, o: Lane, par: Lane) -> None:
+    for i in range(o.shape[0]):
+        u, w = x[i], y[i]
+        o[i] = w if (w < u or u != u) else u
+
+
+@kernel(OF_LANES, code.POSITIVE)
+def lane_positive(x: Lane, y: Lane, z: Lane, o: Lane, par: Lane) -> None:
+    for i in range(o.shape[0]):
+        u = x[i]
+        o[i] = 0.0 if u < 0.0 else u
+
+
+@kernel(OF_LANES, code.WHERE)
+def lane_where(x: Lane, y: Lane, z: Lane, o: Lane, par: Lane) -> None:
+    for i in range(o.shape[0]):
+        u, yes, no = x[i], y[i], z[i]
+        o[i] = nan if u != u else (yes if u != 0.0 else no)
+
+
+@kernel(OF_LANES, code.FIRST_KNOWN)
+def lane_first_known(x: Lane, y: Lane, z: Lane, o: Lane, par: Lane) -> None:
+    for i in range(o.shape[0]):
+        u, w = x[i], y[i]
+        o[i] = u if u == u else w
+
+
+@kernel(OF_LANES, code.GREATER)
+def lane_greater(x: Lane, y: Lane, z: Lane, o: Lane, par: Lane) -> None:
+    """As the other comparisons 1.0 where it holds, 0.0 where not, NaN where an input is NaN."""
+    for i in range(o.shape[0]):
+        u, w = x[i], y[i]
+        o[i] = nan if u != u or w != w else (1.0 if u > w else 0.0)
+
+
+@kernel(OF_LANES, code.GREATER_EQUAL)
+def lane_greater_equal(x: Lane, y: Lane, z: Lane, o: Lane, par: Lane) -> None:
+    for i in range(o.shape[0]):
+        u, w = x[i], y[i]
+        o[i] = nan if u != u or w != w else (1.0 if u >= w else 0.0)
+
+
+@kernel(OF_LANES, code.EQUAL)
+def lane_equal(x: Lane, y: Lane, z: Lane, o: Lane, par: Lane) -> None:
+    for i in range(o.shape[0]):
+        u, w = x[i], y[i]
+        o[i] = nan if u != u or w != w else (1.0 if u == w else 0.0)
+
+
+@kernel(OF_LANES, code.NOT_EQUAL)
+def lane_not_equal(x: Lane, y: Lane, z: Lane, o: Lane, par: Lane) -> None:
+    for i in range(o.shape[0]):
+        u, w = x[i], y[i]
+        o[i] = nan if u != u or w != w else (1.0 if u != w else 0.0)
+
+
+@kernel(OF_LANES, code.SHIFTED)
+def lane_shifted(x: Lane, y: Lane, z: Lane, o: Lane, par: Lane) -> None:
+    """Two windows' sums relative to the newest value, joined."""
+    p = par[0]
+    for i in range(o.shape[0]):
+        o[i] = x[i] + y[i] + p * z[i]
+
+
+@kernel(OF_LANES, code.DRIFT)
+def lane_drift(x: Lane, y: Lane, z: Lane, o: Lane, par: Lane) -> None:
+    """How far the means of two windows lie apart."""
+    p, q = par[0], par[1]
+    if is_power_of_two(p) and is_power_of_two(q):
+        p, q = 1.0 / p, 1.0 / q
+        for i in range(o.shape[0]):
+            o[i] = x[i] * p - (y[i] * q + z[i])
+    else:
+        for i in range(o.shape[0]):
             o[i] = x[i] / p - (y[i] / q + z[i])
-    elif op == code.SQUARED:
-        for i in range(m):
-            o[i] = x[i] + y[i] + z[i] * z[i] * p
+
+
+@kernel(OF_LANES, code.SQUARED)
+def lane_squared(x: Lane, y: Lane, z: Lane, o: Lane, par: Lane) -> None:
+    """Two windows' second moments, joined."""
+    p = par[0]
+    for i in range(o.shape[0]):
+        o[i] = x[i] + y[i] + z[i] * z[i] * p

@@ -1,7 +1,7 @@
 """State machines: running sums, adaptive means, stops. One step function each, which batch and live call alike.
 
-Their state stands in ``st`` (number, symbol) from row ``k`` on, all 0 before the first bar. A missing or infinite input
-gives NaN and leaves the state alone, but for ``steady``, which then repeats its last result.
+Their state stands in ``st``, along time a lane, live (number, symbol) from row ``k`` on; all 0 before the first bar. A
+missing or infinite input gives NaN and leaves the state alone, but for ``steady``, which then repeats its last result.
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from gapless.features import operators as code
-from gapless.features.kernels.compiled import Lane, Rows, Table, compiled
+from gapless.features.kernels.compiled import BATCH, LIVE, OF_SYMBOLS, OF_TIME, Lane, Rows, Table, compiled, kernel
 
 nan = np.nan
+Two = tuple[float, float]
+Four = tuple[float, float, float, float]
+Five = tuple[float, float, float, float, float]
 STRETCH = 64  # bars handed over at once where nothing is missing
 
 
@@ -34,21 +37,30 @@ def steady_step(v: float, mean: float, st: Rows, k: int, s: int, length: int) ->
     return float(st[k, s]) if count == length else nan
 
 
-@compiled
-def steady_time(x: Lane, mean: Lane, o: Lane, st: Rows, k: int, length: int) -> None:
+@kernel(OF_TIME, code.STEADY, drivers=(BATCH,))
+def time_steady(x: Lane, mean: Lane, z: Lane, o: Lane, st: Lane, par: Lane) -> None:
     """``steady_step`` along time; stretches without a hole are handed over whole, which gives the same bits."""
-    m, at = o.shape[0], 0
-    while at < m:
-        end = min(at + STRETCH, m)
-        known = 0
-        for i in range(at, end):
-            known += 1 if (x[i] - x[i]) + (mean[i] - mean[i]) == 0.0 else 0
-        if known == end - at and st[k + 1, 0] >= length:
-            steady_stretch(x[at:end], mean[at:end], o[at:end], st, k, length)
+    state, length, at, width = st.reshape((st.shape[0], 1)), int(par[0]), 0, o.shape[0]
+    while at < o.shape[0]:
+        end = min(at + width, o.shape[0])
+        if st[1] >= length and no_hole(x[at:end], mean[at:end]):
+            steady_stretch(x[at:end], mean[at:end], o[at:end], state, 0, length)
+        elif width > STRETCH:
+            width = STRETCH
+            continue
         else:
             for i in range(at, end):
-                o[i] = steady_step(x[i], mean[i], st, k, 0, length)
+                o[i] = steady_step(x[i], mean[i], state, 0, 0, length)
         at = end
+
+
+@compiled
+def no_hole(x: Lane, mean: Lane) -> bool:
+    """Are all values and all means known?"""
+    known = 0
+    for i in range(x.shape[0]):
+        known += 1 if (x[i] - x[i]) + (mean[i] - mean[i]) == 0.0 else 0
+    return bool(known == x.shape[0])
 
 
 @compiled
@@ -65,10 +77,12 @@ def steady_stretch(x: Lane, mean: Lane, o: Lane, st: Rows, k: int, length: int) 
     st[k, 0], st[k + 2, 0] = mean[m - 1], at
 
 
-@compiled
-def steady_symbols(x: Lane, mean: Lane, o: Lane, st: Rows, k: int, who: Table, length: int, level: bool) -> None:
+@kernel(OF_SYMBOLS, code.STEADY, drivers=(LIVE,))
+def symbols_steady(
+    x: Lane, mean: Lane, z: Lane, o: Lane, st: Rows, k: int, who: Table, level: bool, par: Lane
+) -> None:  # fmt: skip
     """``steady_step`` of every symbol; where all stand alike and nothing is missing, in lanes: the same bits."""
-    m, alike = o.shape[0], 0
+    m, alike, length = o.shape[0], 0, int(par[0])
     if level and m > 0:
         count, place = st[k + 1, :m], st[k + 2, :m]
         for i in range(m):
@@ -95,39 +109,75 @@ def ring_mean(st: Rows, base: int, s: int, length: int, at: int) -> float:
 
 
 @compiled
-def cumulate_step(v: float, session: float, st: Rows, k: int, s: int) -> float:
-    """The sum since ``session`` last changed; its rounding errors are carried along and added at the end."""
-    if v - v != 0.0 or session - session != 0.0:
-        return nan
-    if st[k + 3, s] == 0.0 or st[k + 2, s] != session:
-        st[k, s], st[k + 1, s], st[k + 2, s], st[k + 3, s] = 0.0, 0.0, session, 1.0
-    y = st[k, s]
+def cumulate_step(v: float, session: float, s: Four) -> tuple[float, Four]:
+    """The sum since ``session`` last changed; its rounding errors are carried along and added at the end.
+
+    State: sum, errors, session, begun.
+    """
+    if (v - v) + (session - session) != 0.0:
+        return nan, s
+    y, e, since, begun = s
+    if begun == 0.0 or since != session:
+        y, e = 0.0, 0.0
     total = y + v
     part = total - y
-    st[k + 1, s] += (y - (total - part)) + (v - part)
-    st[k, s] = total
-    return float(total + st[k + 1, s])
+    e = e + ((y - (total - part)) + (v - part))
+    return total + e, (total, e, session, 1.0)
+
+
+@kernel(OF_TIME, code.CUMULATE, drivers=(BATCH,))
+def time_cumulate(x: Lane, y: Lane, z: Lane, o: Lane, st: Lane, par: Lane) -> None:
+    s = (st[0], st[1], st[2], st[3])
+    for i in range(o.shape[0]):
+        o[i], s = cumulate_step(x[i], y[i], s)
+    st[0], st[1], st[2], st[3] = s
+
+
+@kernel(OF_SYMBOLS, code.CUMULATE, drivers=(LIVE,))
+def symbols_cumulate(
+    x: Lane, y: Lane, z: Lane, o: Lane, st: Rows, k: int, who: Table, level: bool, par: Lane
+) -> None:  # fmt: skip
+    for i in range(o.shape[0]):
+        j = who[i]
+        o[i], s = cumulate_step(x[i], y[i], (st[k, j], st[k + 1, j], st[k + 2, j], st[k + 3, j]))
+        st[k, j], st[k + 1, j], st[k + 2, j], st[k + 3, j] = s
 
 
 @compiled
-def kama_step(v: float, rate: float, before: float, st: Rows, k: int, s: int) -> float:
-    """An exponential mean whose rate is given bar by bar; it starts from the value before the first."""
-    if v - v != 0.0 or rate - rate != 0.0:
-        return nan
-    if st[k + 1, s] == 0.0:
-        if before - before != 0.0:
-            return nan
-        st[k, s], st[k + 1, s] = before, 1.0
-    y = float(st[k, s])
-    y += rate * (v - y)
-    st[k, s] = y
-    return y
+def kama_step(v: float, rate: float, before: float, s: Two) -> tuple[float, Two]:
+    """An exponential mean whose rate is given bar by bar; it starts from the value before the first.
+
+    State: mean, begun.
+    """
+    y, begun = s
+    if (v - v) + (rate - rate) != 0.0 or (begun == 0.0 and before - before != 0.0):
+        return nan, s
+    if begun == 0.0:
+        y = before
+    y = y + rate * (v - y)
+    return y, (y, 1.0)
+
+
+@kernel(OF_TIME, code.KAMA, drivers=(BATCH,))
+def time_kama(x: Lane, y: Lane, z: Lane, o: Lane, st: Lane, par: Lane) -> None:
+    s = (st[0], st[1])
+    for i in range(o.shape[0]):
+        o[i], s = kama_step(x[i], y[i], z[i], s)
+    st[0], st[1] = s
+
+
+@kernel(OF_SYMBOLS, code.KAMA, drivers=(LIVE,))
+def symbols_kama(
+    x: Lane, y: Lane, z: Lane, o: Lane, st: Rows, k: int, who: Table, level: bool, par: Lane
+) -> None:  # fmt: skip
+    for i in range(o.shape[0]):
+        j = who[i]
+        o[i], s = kama_step(x[i], y[i], z[i], (st[k, j], st[k + 1, j]))
+        st[k, j], st[k + 1, j] = s
 
 
 @compiled
-def psar_step(
-    high: float, low: float, close: float, st: Rows, k: int, s: int, start: float, step: float, limit: float
-) -> float:
+def psar_step(high: float, low: float, close: float, s: Lane, start: float, step: float, limit: float) -> float:
     """Wilder's parabolic stop as TradingView starts it: long if the second close is above the first.
 
     State: stop, extreme, acceleration, long, bars (up to 3), high and low of the last bar and of the one before,
@@ -135,24 +185,22 @@ def psar_step(
     """
     if (high - high) + (low - low) + (close - close) != 0.0:
         return nan
-    bars = st[k + 4, s]
-    stop = nan if bars == 0.0 else psar_turn(high, low, close, st, k, s, start, step, limit)
-    st[k + 4, s] = min(bars + 1.0, 3.0)
-    st[k + 7, s], st[k + 8, s] = st[k + 5, s], st[k + 6, s]
-    st[k + 5, s], st[k + 6, s], st[k + 9, s] = high, low, close
+    bars = s[4]
+    stop = nan if bars == 0.0 else psar_turn(high, low, close, s, start, step, limit)
+    s[4] = min(bars + 1.0, 3.0)
+    s[7], s[8] = s[5], s[6]
+    s[5], s[6], s[9] = high, low, close
     return stop
 
 
 @compiled
-def psar_turn(
-    high: float, low: float, close: float, st: Rows, k: int, s: int, start: float, step: float, limit: float
-) -> float:
+def psar_turn(high: float, low: float, close: float, s: Lane, start: float, step: float, limit: float) -> float:
     """From the second bar on: move the stop, turn where it is hit, keep it outside the last two bars."""
-    stop, extreme, pace, long, bars = float(st[k, s]), st[k + 1, s], st[k + 2, s], st[k + 3, s] == 1.0, st[k + 4, s]
+    stop, extreme, pace, long, bars = float(s[0]), s[1], s[2], s[3] == 1.0, s[4]
     fresh = bars == 1.0
     if fresh:
-        long = close > st[k + 9, s]
-        stop, extreme, pace = (st[k + 6, s], high, start) if long else (st[k + 5, s], low, start)
+        long = close > s[9]
+        stop, extreme, pace = (s[6], high, start) if long else (s[5], low, start)
     stop = stop + pace * (extreme - stop)
     if long and stop > low:
         stop, extreme, pace, long, fresh = max(high, extreme), low, start, False, True
@@ -161,63 +209,62 @@ def psar_turn(
     if not fresh and (high > extreme if long else low < extreme):
         extreme, pace = high if long else low, min(pace + step, limit)
     if long:
-        stop = min(stop, st[k + 6, s])
-        stop = min(stop, st[k + 8, s]) if bars > 1.0 else stop
+        stop = min(stop, s[6])
+        stop = min(stop, s[8]) if bars > 1.0 else stop
     else:
-        stop = max(stop, st[k + 5, s])
-        stop = max(stop, st[k + 7, s]) if bars > 1.0 else stop
-    st[k, s], st[k + 1, s], st[k + 2, s], st[k + 3, s] = stop, extreme, pace, 1.0 if long else 0.0
+        stop = max(stop, s[5])
+        stop = max(stop, s[7]) if bars > 1.0 else stop
+    s[0], s[1], s[2], s[3] = stop, extreme, pace, 1.0 if long else 0.0
     return float(stop)
 
 
+@kernel(OF_TIME, code.PSAR, drivers=(BATCH,))
+def time_psar(x: Lane, y: Lane, z: Lane, o: Lane, st: Lane, par: Lane) -> None:
+    for i in range(o.shape[0]):
+        o[i] = psar_step(x[i], y[i], z[i], st, par[0], par[1], par[2])
+
+
+@kernel(OF_SYMBOLS, code.PSAR, drivers=(LIVE,))
+def symbols_psar(
+    x: Lane, y: Lane, z: Lane, o: Lane, st: Rows, k: int, who: Table, level: bool, par: Lane
+) -> None:  # fmt: skip
+    s = np.empty(10)
+    for i in range(o.shape[0]):
+        for n in range(10):
+            s[n] = st[k + n, who[i]]
+        o[i] = psar_step(x[i], y[i], z[i], s, par[0], par[1], par[2])
+        for n in range(10):
+            st[k + n, who[i]] = s[n]
+
+
 @compiled
-def supertrend_step(upper: float, lower: float, close: float, st: Rows, k: int, s: int) -> float:
-    """Bands that only tighten until the close breaks them. State: upper, lower, falling, last close, started."""
+def supertrend_step(upper: float, lower: float, close: float, s: Five) -> tuple[float, Five]:
+    """Bands that only tighten until the close breaks them. State: upper, lower, falling, last close, begun."""
     if (upper - upper) + (lower - lower) + (close - close) != 0.0:
-        return nan
-    if st[k + 4, s] == 0.0:
-        falling = True
-    else:
-        before = st[k + 3, s]
-        lower = lower if lower > st[k + 1, s] or before < st[k + 1, s] else st[k + 1, s]
-        upper = upper if upper < st[k, s] or before > st[k, s] else st[k, s]
-        falling = close <= upper if st[k + 2, s] == 1.0 else close < lower
-    st[k, s], st[k + 1, s], st[k + 2, s] = upper, lower, 1.0 if falling else 0.0
-    st[k + 3, s], st[k + 4, s] = close, 1.0
-    return upper if falling else lower
+        return nan, s
+    high, low, down, before, begun = s
+    falling = True
+    if begun == 1.0:
+        lower = lower if lower > low or before < low else low
+        upper = upper if upper < high or before > high else high
+        falling = close <= upper if down == 1.0 else close < lower
+    return upper if falling else lower, (upper, lower, 1.0 if falling else 0.0, close, 1.0)
 
 
-@compiled
-def machine_step(op: int, x: float, y: float, z: float, st: Rows, k: int, s: int, par: Lane) -> float:
-    """One step of any machine for symbol ``s``."""
-    if op == code.STEADY:
-        return steady_step(x, y, st, k, s, int(par[0]))
-    if op == code.CUMULATE:
-        return cumulate_step(x, y, st, k, s)
-    if op == code.KAMA:
-        return kama_step(x, y, z, st, k, s)
-    if op == code.PSAR:
-        return psar_step(x, y, z, st, k, s, par[0], par[1], par[2])
-    return supertrend_step(x, y, z, st, k, s)
+@kernel(OF_TIME, code.SUPERTREND, drivers=(BATCH,))
+def time_supertrend(x: Lane, y: Lane, z: Lane, o: Lane, st: Lane, par: Lane) -> None:
+    s = (st[0], st[1], st[2], st[3], st[4])
+    for i in range(o.shape[0]):
+        o[i], s = supertrend_step(x[i], y[i], z[i], s)
+    st[0], st[1], st[2], st[3], st[4] = s
 
 
-@compiled
-def machine_time(op: int, x: Lane, y: Lane, z: Lane, o: Lane, st: Rows, k: int, par: Lane) -> None:
-    """A machine along time; ``st`` is (state, 1)."""
-    if op == code.STEADY:
-        steady_time(x, y, o, st, k, int(par[0]))
-    else:
-        for i in range(o.shape[0]):
-            o[i] = machine_step(op, x[i], y[i], z[i], st, k, 0, par)
-
-
-@compiled
-def machine_symbols(
-    op: int, x: Lane, y: Lane, z: Lane, o: Lane, st: Rows, k: int, who: Table, par: Lane, level: bool
-) -> None:
-    """One step of a machine for every symbol in ``who``; ``level``: they are the first ones, in order."""
-    if op == code.STEADY:
-        steady_symbols(x, y, o, st, k, who, int(par[0]), level)
-    else:
-        for i in range(o.shape[0]):
-            o[i] = machine_step(op, x[i], y[i], z[i], st, k, who[i], par)
+@kernel(OF_SYMBOLS, code.SUPERTREND, drivers=(LIVE,))
+def symbols_supertrend(
+    x: Lane, y: Lane, z: Lane, o: Lane, st: Rows, k: int, who: Table, level: bool, par: Lane
+) -> None:  # fmt: skip
+    for i in range(o.shape[0]):
+        j = who[i]
+        s = (st[k, j], st[k + 1, j], st[k + 2, j], st[k + 3, j], st[k + 4, j])
+        o[i], s = supertrend_step(x[i], y[i], z[i], s)
+        st[k, j], st[k + 1, j], st[k + 2, j], st[k + 3, j], st[k + 4, j] = s

@@ -5,17 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from gapless.features import operators as code
-from gapless.features.kernels.compiled import Lane, Rows, Table, compiled
+from gapless.features.kernels.compiled import BATCH, LIVE, OF_FOUR, OF_SYMBOLS, Lane, Rows, Table, compiled, kernel
 
 nan = np.nan
 Step = tuple[float, float, float, float]
-Four = tuple[np.int64, np.int64, np.int64, np.int64]
+Base = Table  # a list of whole numbers
 
 
 @compiled
-def view(buf: Rows, slot: int, lag: int, a: int, b: int) -> Lane:
-    """A slot over the bars ``[a, b)``, read at a lag."""
-    return buf[slot, a - lag : b - lag]
+def view(buf: Rows, base: Base, slot: int, lag: int, a: int, b: int) -> Lane:
+    """A slot over the bars ``[a, b)``, read at a lag; where ``base`` holds a place, that is where it always stands."""
+    start = a - lag if base[slot] < 0 else base[slot]
+    return buf[slot, start : start + b - a]
 
 
 @compiled
@@ -83,71 +84,122 @@ def rma_step(v: float, y: float, c: float, e: float, n: float) -> Step:
 
 
 @compiled
-def recur_step(op: int, v: float, y: float, c: float, e: float, p: float, q: float) -> Step:
-    """One step of any recursion."""
-    if op == code.EMA:
-        return ema_step(v, y, c, e, p, q)
-    return rma_step(v, y, c, e, p)
+def settled(v: Lane, count: float, n: float) -> bool:
+    """Is the seed behind, and nothing missing ahead?"""
+    known = 0
+    for i in range(v.shape[0]):
+        known += 1 if v[i] - v[i] == 0.0 else 0
+    return bool(known == v.shape[0] and count >= n)
 
 
 @compiled
-def recur_time(op: int, x: Lane, o: Lane, s: Lane, p: float, q: float) -> None:
-    """A recursion along a stretch of time; its state stays in registers."""
+def ema_time(x: Lane, o: Lane, s: Lane, n: float, alpha: float) -> None:
+    """One exponential mean along time, whatever comes."""
     y, c, e = s[0], s[1], s[2]
     for i in range(o.shape[0]):
-        o[i], y, c, e = recur_step(op, x[i], y, c, e, p, q)
+        o[i], y, c, e = ema_step(x[i], y, c, e, n, alpha)
     s[0], s[1], s[2] = y, c, e
 
 
 @compiled
-def recur_four(prog: Table, par: Rows, buf: Rows, st: Lane, four: Four, a: int, b: int) -> None:
-    """Four independent recursions along time, side by side: each alone only waits for its own last result.
+def rma_time(x: Lane, o: Lane, s: Lane, n: float) -> None:
+    """One of Wilder's means along time, whatever comes."""
+    y, c, e = s[0], s[1], s[2]
+    for i in range(o.shape[0]):
+        o[i], y, c, e = rma_step(x[i], y, c, e, n)
+    s[0], s[1], s[2] = y, c, e
+
+
+@kernel(OF_FOUR, code.EMA, drivers=(BATCH,))
+def four_ema(prog: Table, par: Rows, buf: Rows, base: Base, st: Lane, pc: int, last: int, a: int, b: int) -> None:
+    """Up to four exponential means along time, side by side: each alone only waits for its own last result.
 
     One may stand twice among the four: it then computes the same and stores the same.
     """
-    i0, i1, i2, i3 = four
-    p0, p1, p2, p3 = par[i0], par[i1], par[i2], par[i3]
-    op0, op1, op2, op3 = prog[i0, 0], prog[i1, 0], prog[i2, 0], prog[i3, 0]
-    o0, o1, o2, o3 = buf[prog[i0, 1], a:b], buf[prog[i1, 1], a:b], buf[prog[i2, 1], a:b], buf[prog[i3, 1], a:b]
-    x0, x1 = view(buf, prog[i0, 2], prog[i0, 3], a, b), view(buf, prog[i1, 2], prog[i1, 3], a, b)
-    x2, x3 = view(buf, prog[i2, 2], prog[i2, 3], a, b), view(buf, prog[i3, 2], prog[i3, 3], a, b)
-    k0, k1, k2, k3 = prog[i0, 8], prog[i1, 8], prog[i2, 8], prog[i3, 8]
-    y0, c0, e0 = st[k0], st[k0 + 1], st[k0 + 2]
-    y1, c1, e1 = st[k1], st[k1 + 1], st[k1 + 2]
-    y2, c2, e2 = st[k2], st[k2 + 1], st[k2 + 2]
-    y3, c3, e3 = st[k3], st[k3 + 1], st[k3 + 2]
+    i0, i1, i2, i3 = pc, min(pc + 1, last), min(pc + 2, last), last
+    o0, o1 = view(buf, base, prog[i0, 1], 0, a, b), view(buf, base, prog[i1, 1], 0, a, b)
+    o2, o3 = view(buf, base, prog[i2, 1], 0, a, b), view(buf, base, prog[i3, 1], 0, a, b)
+    x0, x1 = view(buf, base, prog[i0, 2], prog[i0, 3], a, b), view(buf, base, prog[i1, 2], prog[i1, 3], a, b)
+    x2, x3 = view(buf, base, prog[i2, 2], prog[i2, 3], a, b), view(buf, base, prog[i3, 2], prog[i3, 3], a, b)
+    s0, s1, s2, s3 = st[prog[i0, 8] :], st[prog[i1, 8] :], st[prog[i2, 8] :], st[prog[i3, 8] :]
+    calm = settled(x0, s0[1], par[i0, 0]) and settled(x1, s1[1], par[i1, 0])
+    if not (calm and settled(x2, s2[1], par[i2, 0]) and settled(x3, s3[1], par[i3, 0])):
+        for i in range(pc, last + 1):
+            x, o = view(buf, base, prog[i, 2], prog[i, 3], a, b), view(buf, base, prog[i, 1], 0, a, b)
+            ema_time(x, o, st[prog[i, 8] :], par[i, 0], par[i, 1])
+        return
+    y0, y1, y2, y3 = s0[0], s1[0], s2[0], s3[0]
+    q0, q1, q2, q3 = par[i0, 1], par[i1, 1], par[i2, 1], par[i3, 1]
     for i in range(b - a):
         v0, v1, v2, v3 = x0[i], x1[i], x2[i], x3[i]
-        o0[i], y0, c0, e0 = recur_step(op0, v0, y0, c0, e0, p0[0], p0[1])
-        o1[i], y1, c1, e1 = recur_step(op1, v1, y1, c1, e1, p1[0], p1[1])
-        o2[i], y2, c2, e2 = recur_step(op2, v2, y2, c2, e2, p2[0], p2[1])
-        o3[i], y3, c3, e3 = recur_step(op3, v3, y3, c3, e3, p3[0], p3[1])
-    st[k0], st[k0 + 1], st[k0 + 2] = y0, c0, e0
-    st[k1], st[k1 + 1], st[k1 + 2] = y1, c1, e1
-    st[k2], st[k2 + 1], st[k2 + 2] = y2, c2, e2
-    st[k3], st[k3 + 1], st[k3 + 2] = y3, c3, e3
+        y0, y1, y2, y3 = ema_next(v0, y0, q0), ema_next(v1, y1, q1), ema_next(v2, y2, q2), ema_next(v3, y3, q3)
+        o0[i], o1[i], o2[i], o3[i] = y0, y1, y2, y3
+    s0[0], s1[0], s2[0], s3[0] = y0, y1, y2, y3
+
+
+@kernel(OF_FOUR, code.RMA, drivers=(BATCH,))
+def four_rma(prog: Table, par: Rows, buf: Rows, base: Base, st: Lane, pc: int, last: int, a: int, b: int) -> None:
+    """Up to four of Wilder's means along time, likewise."""
+    i0, i1, i2, i3 = pc, min(pc + 1, last), min(pc + 2, last), last
+    o0, o1 = view(buf, base, prog[i0, 1], 0, a, b), view(buf, base, prog[i1, 1], 0, a, b)
+    o2, o3 = view(buf, base, prog[i2, 1], 0, a, b), view(buf, base, prog[i3, 1], 0, a, b)
+    x0, x1 = view(buf, base, prog[i0, 2], prog[i0, 3], a, b), view(buf, base, prog[i1, 2], prog[i1, 3], a, b)
+    x2, x3 = view(buf, base, prog[i2, 2], prog[i2, 3], a, b), view(buf, base, prog[i3, 2], prog[i3, 3], a, b)
+    s0, s1, s2, s3 = st[prog[i0, 8] :], st[prog[i1, 8] :], st[prog[i2, 8] :], st[prog[i3, 8] :]
+    n0, n1, n2, n3 = par[i0, 0], par[i1, 0], par[i2, 0], par[i3, 0]
+    calm = settled(x0, s0[1], n0) and settled(x1, s1[1], n1) and settled(x2, s2[1], n2) and settled(x3, s3[1], n3)
+    if not calm:
+        for i in range(pc, last + 1):
+            x, o = view(buf, base, prog[i, 2], prog[i, 3], a, b), view(buf, base, prog[i, 1], 0, a, b)
+            rma_time(x, o, st[prog[i, 8] :], par[i, 0])
+        return
+    y0, y1, y2, y3 = s0[0], s1[0], s2[0], s3[0]
+    for i in range(b - a):
+        v0, v1, v2, v3 = x0[i], x1[i], x2[i], x3[i]
+        y0, y1, y2, y3 = rma_next(v0, y0, n0), rma_next(v1, y1, n1), rma_next(v2, y2, n2), rma_next(v3, y3, n3)
+        o0[i], o1[i], o2[i], o3[i] = y0, y1, y2, y3
+    s0[0], s1[0], s2[0], s3[0] = y0, y1, y2, y3
 
 
 @compiled
-def recur_symbols(op: int, x: Lane, o: Lane, st: Rows, k: int, who: Table, p: float, q: float, level: bool) -> None:
-    """One step of a recursion for every symbol in ``who``; ``st`` is (state, symbol).
+def all_settled(x: Lane, c: Lane, n: float) -> bool:
+    """Is every symbol's seed behind, and nothing missing?"""
+    known = 0
+    for i in range(x.shape[0]):
+        known += 1 if x[i] - x[i] == 0.0 and c[i] >= n else 0
+    return bool(known == x.shape[0])
+
+
+@kernel(OF_SYMBOLS, code.EMA, drivers=(LIVE,))
+def symbols_ema(
+    x: Lane, y: Lane, z: Lane, o: Lane, st: Rows, k: int, who: Base, level: bool, par: Lane
+) -> None:  # fmt: skip
+    """One step of an exponential mean of every symbol in ``who``; ``st`` is (number, symbol), from row ``k`` on.
 
     ``level``: they are the first symbols, in order; where all are seeded and nothing is missing the lane is one loop.
     """
-    m, settled = o.shape[0], 0
-    y, c, e = st[k], st[k + 1], st[k + 2]
-    if level:
-        for i in range(m):
-            settled += 1 if x[i] - x[i] == 0.0 and c[i] >= p else 0
-    if settled < m:
-        for i in range(m):
-            s = who[i]
-            o[i], y[s], c[s], e[s] = recur_step(op, x[i], y[s], c[s], e[s], p, q)
-    elif op == code.EMA:
-        for i in range(m):
-            y[i] = ema_next(x[i], y[i], q)
-            o[i] = y[i]
+    u, c, e = st[k], st[k + 1], st[k + 2]
+    if level and all_settled(x, c, par[0]):
+        for i in range(o.shape[0]):
+            u[i] = ema_next(x[i], u[i], par[1])
+            o[i] = u[i]
     else:
-        for i in range(m):
-            y[i] = rma_next(x[i], y[i], p)
-            o[i] = y[i]
+        for i in range(o.shape[0]):
+            s = who[i]
+            o[i], u[s], c[s], e[s] = ema_step(x[i], u[s], c[s], e[s], par[0], par[1])
+
+
+@kernel(OF_SYMBOLS, code.RMA, drivers=(LIVE,))
+def symbols_rma(
+    x: Lane, y: Lane, z: Lane, o: Lane, st: Rows, k: int, who: Base, level: bool, par: Lane
+) -> None:  # fmt: skip
+    """One step of Wilder's mean of every symbol, likewise."""
+    u, c, e = st[k], st[k + 1], st[k + 2]
+    if level and all_settled(x, c, par[0]):
+        for i in range(o.shape[0]):
+            u[i] = rma_next(x[i], u[i], par[0])
+            o[i] = u[i]
+    else:
+        for i in range(o.shape[0]):
+            s = who[i]
+            o[i], u[s], c[s], e[s] = rma_step(x[i], u[s], c[s], e[s], par[0])

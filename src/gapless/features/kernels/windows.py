@@ -1,7 +1,8 @@
 """Windows that no tree of joins can give: folds, bar by bar over the window, and windows in order.
 
 A fold runs once for each bar of the window, oldest first. An ordered window holds the known values sorted; batch slides
-it along time, live sorts it anew: its content, and so every bit of the result, is a function of the window alone.
+it along time, live makes it anew from the values of each symbol: its content, and so every bit of the result, is a
+function of the window alone.
 """
 
 from __future__ import annotations
@@ -9,29 +10,51 @@ from __future__ import annotations
 import numpy as np
 
 from gapless.features import operators as code
-from gapless.features.kernels.compiled import Lane, compiled
+from gapless.features.kernels.compiled import BATCH, LIVE, OF_LANES, OF_TIME, Lane, compiled, kernel
 
 nan = np.nan
 SCALE = 1.4826  # of a median absolute deviation, to estimate a normal distribution's standard deviation
 
 
 @compiled
-def fold_start(op: int, y: Lane, o: Lane) -> None:
-    """Before the first fold."""
+def deviation_fold(x: Lane, y: Lane, o: Lane, oldest: bool) -> None:
+    """Add the distance of one bar of the window from ``y``."""
     for i in range(o.shape[0]):
-        o[i] = 0.0 if op == code.DEVIATION else nan
+        o[i] = (0.0 if oldest else o[i]) + abs(x[i] - y[i])
 
 
 @compiled
-def fold(op: int, x: Lane, y: Lane, o: Lane, age: int, latest: float) -> None:
-    """Fold the values ``age`` bars ago into the result; ``latest`` chooses among equals."""
-    m = o.shape[0]
-    if op == code.DEVIATION:
-        for i in range(m):
-            o[i] += abs(x[i] - y[i])
-    elif op == code.AGE:
-        for i in range(m):
-            o[i] = float(age) if x[i] == y[i] and (latest > 0.0 or o[i] != o[i]) else o[i]
+def age_fold(x: Lane, y: Lane, o: Lane, age: float, oldest: bool, latest: bool) -> None:
+    """How many bars ago ``y`` stood there: the oldest of equals, or the latest."""
+    for i in range(o.shape[0]):
+        before = nan if oldest else o[i]
+        o[i] = age if x[i] == y[i] and (latest or before != before) else before
+
+
+@kernel(OF_LANES, code.DEVIATION, drivers=(LIVE,))
+def lane_deviation(x: Lane, y: Lane, z: Lane, o: Lane, par: Lane) -> None:
+    """One fold; ``par`` ends with the age."""
+    deviation_fold(x, y, o, par[2] == par[0] - 1.0)
+
+
+@kernel(OF_LANES, code.AGE, drivers=(LIVE,))
+def lane_age(x: Lane, y: Lane, z: Lane, o: Lane, par: Lane) -> None:
+    age_fold(x, y, o, par[2], par[2] == par[0] - 1.0, par[1] > 0.0)
+
+
+@kernel(OF_TIME, code.DEVIATION, drivers=(BATCH,))
+def time_deviation(x: Lane, y: Lane, z: Lane, o: Lane, st: Lane, par: Lane) -> None:
+    """All folds; ``x`` begins a window less one bar before the first result."""
+    n, m = int(par[0]), o.shape[0]
+    for k in range(n):
+        deviation_fold(x[k : k + m], y, o, k == 0)
+
+
+@kernel(OF_TIME, code.AGE, drivers=(BATCH,))
+def time_age(x: Lane, y: Lane, z: Lane, o: Lane, st: Lane, par: Lane) -> None:
+    n, m = int(par[0]), o.shape[0]
+    for k in range(n):
+        age_fold(x[k : k + m], y, o, float(n - 1 - k), k == 0, par[1] > 0.0)
 
 
 @compiled
@@ -109,25 +132,28 @@ def ordered(op: int, window: Lane, count: int, v: float, least: float) -> float:
 
 
 @compiled
-def ordered_time(op: int, row: Lane, start: int, n: int, least: float, o: Lane) -> None:
-    """Slide an ordered window of ``n`` bars along ``row`` from ``start`` on."""
-    window = np.empty(n + 1)
-    count = 0
-    for t in range(start - n, start):
-        if t >= 0:
-            count = enter(window, count, row[t])
+def ordered_time(op: int, x: Lane, o: Lane, n: int, least: float) -> None:
+    """Slide an ordered window of ``n`` bars; ``x`` begins n − 1 bars before the first result."""
+    window, count = np.empty(n), 0
+    for i in range(n - 1):
+        count = enter(window, count, x[i])
     for i in range(o.shape[0]):
-        t = start + i
-        if t - n >= 0:
-            count = leave(window, count, row[t - n])
-        count = enter(window, count, row[t])
-        o[i] = ordered(op, window, count, row[t], least)
+        newest = x[i + n - 1]
+        count = enter(window, count, newest)
+        o[i] = ordered(op, window, count, newest, least)
+        count = leave(window, count, x[i])
 
 
-@compiled
-def ordered_once(op: int, values: Lane, window: Lane, least: float) -> float:
-    """The result of one window, oldest value first; ``window`` is room to sort in."""
-    count = 0
-    for i in range(values.shape[0]):
-        count = enter(window, count, values[i])
-    return ordered(op, window, count, values[-1], least)
+@kernel(OF_TIME, code.MEDIAN)
+def time_median(x: Lane, y: Lane, z: Lane, o: Lane, st: Lane, par: Lane) -> None:
+    ordered_time(code.MEDIAN, x, o, int(par[0]), par[1])
+
+
+@kernel(OF_TIME, code.MAD)
+def time_mad(x: Lane, y: Lane, z: Lane, o: Lane, st: Lane, par: Lane) -> None:
+    ordered_time(code.MAD, x, o, int(par[0]), par[1])
+
+
+@kernel(OF_TIME, code.ROBUST_ZSCORE)
+def time_robust_zscore(x: Lane, y: Lane, z: Lane, o: Lane, st: Lane, par: Lane) -> None:
+    ordered_time(code.ROBUST_ZSCORE, x, o, int(par[0]), par[1])
