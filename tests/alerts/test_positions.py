@@ -610,10 +610,29 @@ def test_a_bar_is_stepped_once() -> None:
 
 
 def test_the_same_signal_twice_is_one_position() -> None:
-    """A repeated alert of one bar changes nothing."""
+    """A repeated alert of one bar changes nothing, whether it is followed or refused."""
+    columns, here = {n: np.array([100.0]) for n in ("open", "high", "low", "close")}, np.array([True])
     machine = Positions({"p": profile(several=True)}, [A], ONE)
-    columns = {n: np.array([100.0]) for n in ("open", "high", "low", "close")}
-    assert [e.kind for e in machine.step(0, columns, np.array([True]), [signal(), signal()])] == ["pending", "opened"]
+    assert [e.kind for e in machine.step(0, columns, here, [signal(), signal()])] == ["pending", "opened"]
+    machine = Positions({"p": profile()}, [A], ONE)
+    assert len(machine.step(0, columns, here, [signal(direction=""), signal(direction="")])) == 2
+
+
+def test_a_position_whose_profile_is_gone_cannot_be_taken_up() -> None:
+    """How it would be closed is not known; the machine stays as it was."""
+    events, _ = run(profile(), [FLAT])
+    machine = Positions({"q": profile()}, [A], ONE)
+    with pytest.raises(UnknownName, match="unknown profile 'p'"):
+        machine.restore(events)
+    assert machine.live == []
+
+
+def test_events_that_do_not_follow_one_another_are_refused() -> None:
+    """Without the first one, in the wrong order, or none at all."""
+    events, _ = run(profile(), [FLAT, FLAT])
+    for wrong in (events[1:], [events[0], events[2], events[1]], []):
+        with pytest.raises(UsageError, match=r"does not follow|no events"):
+            fold(wrong)
 
 
 def test_a_bar_with_a_missing_price_is_no_bar() -> None:

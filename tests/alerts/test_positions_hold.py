@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gapless.alerts.alert import Alert
-from gapless.alerts.position import PositionEvent, fold
+from gapless.alerts.position import PositionEvent, compact, fold
 from gapless.alerts.positions import Positions
 from gapless.alerts.profiles import Profile, inputs
 from gapless.features import compute
@@ -91,7 +91,7 @@ def by_position(events: list[PositionEvent]) -> dict[str, list[PositionEvent]]:
 
 @given(markets())
 def test_events_say_all_of_a_position(steps: list[Step]) -> None:
-    """Their fold is what the machine holds; through JSON too; with all but the last mark of each left out too."""
+    """Their fold is what the machine holds; through JSON too, and through what ``compact`` leaves."""
     positions = machine()
     events = walk(positions, steps)
     again = [PositionEvent.from_dict(json.loads(json.dumps(e.to_dict(), allow_nan=False))) for e in events]
@@ -99,8 +99,9 @@ def test_events_say_all_of_a_position(steps: list[Step]) -> None:
     live = {}
     for name, own in by_position(again).items():
         assert [e.number for e in own] == list(range(1, len(own) + 1))
-        whole, marks = fold(own), [e for e in own if e.kind == "marked"]
-        assert repr(fold(e for e in own if e.kind != "marked" or e is marks[-1])) == repr(whole)
+        whole, few = fold(own), compact(own)
+        assert repr(fold(few)) == repr(whole)
+        assert max([[e.kind for e in few].count(kind) for kind in ("marked", "moved")]) <= 1
         if whole.live:
             live[name] = whole
     assert repr(sorted(live.items())) == repr(sorted((p.id, p) for p in positions.live))
@@ -113,11 +114,20 @@ def test_a_restart_at_any_bar_changes_nothing(steps: list[Step]) -> None:
     said: list[PositionEvent] = []
     for step in steps:
         positions = machine()
-        own = by_position(said)
-        positions.restore([e for name in own if fold(own[name]).live for e in reversed(own[name])], step[0] - MINUTE)
+        live = [own for own in by_position(said).values() if fold(own).live]
+        positions.restore([e for own in live for e in reversed(compact(own))], step[0] - MINUTE)
         assert positions.step(step[0] - MINUTE, *step[1:3], []) == []
         said += positions.step(*step)
     assert said == whole
+
+
+@given(markets(), st.integers(1, STEPS))
+def test_a_machine_can_go_back(steps: list[Step], cut: int) -> None:
+    """With the events up to a bar it forgets what came after, and says the same again."""
+    positions = machine()
+    whole = walk(positions, steps)
+    positions.restore([e for e in whole if e.ts < cut * MINUTE])
+    assert walk(positions, steps[cut:]) == [e for e in whole if e.ts >= cut * MINUTE]
 
 
 @given(markets(), st.integers(1, STEPS))

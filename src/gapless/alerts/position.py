@@ -24,7 +24,7 @@ class PositionEvent:
 
     ``number`` counts the position's events from 1. ``price`` is the fill (``opened partial closed``), the new stop
     (``moved``), else the close. ``fraction`` is the part of the whole position that was filled. ``data`` holds what the
-    event changes besides. A ``marked`` event replaces any earlier one: a store may keep the last alone.
+    event changes besides. A ``marked`` event replaces any earlier one, as does ``moved``: see ``compact``.
     """
 
     position: str
@@ -183,6 +183,13 @@ def fold(events: Iterable[PositionEvent]) -> Position:
     if position is None:
         raise UsageError("no events: there is no position.")
     return position
+
+
+def compact(events: Iterable[PositionEvent]) -> list[PositionEvent]:
+    """As many of one position's events as its fold needs: of marks, and of moves of the stop, only the last one."""
+    ordered = list(events)
+    last = {event.kind: event.number for event in ordered}
+    return [e for e in ordered if e.kind not in ("marked", "moved") or e.number == last[e.kind]]
 
 
 def follow(position: Position | None, event: PositionEvent) -> Position:

@@ -67,18 +67,19 @@ class Positions:
         return sorted(self._live.values(), key=attrgetter("signalled_at", "id"))
 
     def restore(self, events: Iterable[PositionEvent], last: int | None = None) -> None:
-        """Take up positions from their events (others than live ones are passed over), in any order.
+        """Be as the machine that said these events was after them, whatever this one did before.
 
-        ``last`` is the bar stepped last, where that is known; it and earlier ones will not be stepped again.
+        ``events`` are all, or the ``compact`` ones, of the live positions, in any order; those of positions that are
+        over do no harm. ``last`` is the bar stepped last, where that is known; it and earlier ones will not be stepped
+        again. Raises UnknownName, with nothing changed, for a live position whose profile is not there any more.
         """
         ordered = sorted(events, key=attrgetter("position", "number"))
-        for _, group in groupby(ordered, key=attrgetter("position")):
-            position = fold(group)
-            if position.live:
-                self._profile(position.profile)
-                self._live[position.id] = position
-        seen = [t for t in (self._last, last, *(e.ts for e in ordered)) if t is not None]
-        self._last = max(seen, default=None)
+        found = [fold(group) for _, group in groupby(ordered, key=attrgetter("position"))]
+        live = {position.id: position for position in found if position.live}
+        for position in live.values():
+            self._profile(position.profile)
+        self._live = live
+        self._last = max((t for t in (last, *(e.ts for e in ordered)) if t is not None), default=None)
 
     def step(
         self,
@@ -99,14 +100,15 @@ class Positions:
             return []
         self._check(ts, columns, present, signals)
         self._last = ts
-        fresh = sorted(signals, key=lambda pair: (pair[0].instrument, pair[0].id, pair[1]))
+        once = {(alert.instrument, alert.id, profile): (alert, profile) for alert, profile in signals}
+        fresh = [once[key] for key in sorted(once)]
         stories: list[Story] = []
         for pending in (False, True):
             for position in self.live:
                 if (position.state == "pending") == pending and self._is_there(position.instrument, columns, present):
                     stories.append(self._advance(position, ts, columns, fresh))
         for alert, profile in fresh:
-            stories += self._begin(alert, profile, ts, columns)
+            stories.append(self._begin(alert, profile, ts, columns))
         return [event for story in stories for event in story.events]
 
     # ------------------------------------------------------------ one position
@@ -153,12 +155,10 @@ class Positions:
             seen: dict[str, float | str] = {"best": best, "bars": float(waited), "blocked": why or position.blocked}
             story.say(ts, "marked", row("close"), data=seen)
 
-    def _begin(self, alert: Alert, name: str, ts: int, columns: Columns) -> list[Story]:
+    def _begin(self, alert: Alert, name: str, ts: int, columns: Columns) -> Story:
         """A new signal."""
         profile, story, side = self._profile(name), Story(), _SIDES.get(alert.direction, 0)
         identity = f"{alert.id}-{name}"
-        if identity in self._live:
-            return []
         row = Row(columns, self._lanes[alert.instrument])
         busy = not profile.several and any(
             p.instrument == alert.instrument and p.profile == name for p in self._live.values()
@@ -169,7 +169,7 @@ class Positions:
         else:
             self._try(story, profile, ts, row, columns, 0, story.position.best)
         self._keep(story)
-        return [story]
+        return story
 
     def _keep(self, story: Story) -> None:
         position = story.position
