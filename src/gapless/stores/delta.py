@@ -27,7 +27,7 @@ from typing import Any
 import polars as pl
 
 from gapless.errors import LakeDamaged, LakeError
-from gapless.stores import parquet
+from gapless.stores import durable, parquet
 
 _SETTINGS = {"delta.checkpointInterval": "25", "delta.logRetentionDuration": "interval 6 hours"}
 _TRIES = 8
@@ -65,6 +65,8 @@ class DeltaLog:
         self.schema = schema
         self._table: Any = None
         self._live: tuple[int, tuple[LiveFile, ...]] = (-1, ())
+        self._by_name: tuple[int, dict[str, tuple[LiveFile, ...]]] = (-1, {})
+        self._looked = 0  # when the log's directory had last changed, as we last read the log
         self._lock = threading.RLock()  # a handle is not made for two threads
 
     # ------------------------------------------------------------ reading
@@ -74,13 +76,24 @@ class DeltaLog:
         from deltalake import DeltaTable
 
         with self._lock, _damage_told(self.directory):
+            log = self.directory / "_delta_log"
             if self._table is None:
-                if not (self.directory / "_delta_log").is_dir() or not DeltaTable.is_deltatable(str(self.directory)):
+                if not log.is_dir() or not DeltaTable.is_deltatable(str(self.directory)):
                     return -1
                 self._table = DeltaTable(str(self.directory))
-            else:
+            elif not self._is_newest(log):
+                changed = log.stat().st_mtime_ns
                 self._table.update_incremental()
+                self._looked = changed
             return int(self._table.version())
+
+    def _is_newest(self, log: Path) -> bool:
+        """Has nobody committed since we looked? Two looks at a directory cost a hundredth of reading the log.
+
+        A next entry is there, or the directory has changed: entries are also deleted, after hours.
+        """
+        following = log / f"{self._table.version() + 1:020}.json"
+        return not following.exists() and log.exists() and log.stat().st_mtime_ns == self._looked
 
     def live(self) -> tuple[LiveFile, ...]:
         """The live files of the newest version, sorted by instrument and time."""
@@ -89,6 +102,15 @@ class DeltaLog:
             if version != self._live[0]:
                 self._live = (version, self._read_live())
             return self._live[1]
+
+    def of(self, instrument: str) -> tuple[LiveFile, ...]:
+        """The live files of one instrument, sorted by time."""
+        with self._lock:
+            live = self.live()
+            if self._by_name[0] != self._live[0]:
+                found = itertools.groupby(live, key=lambda file: file.instrument)
+                self._by_name = self._live[0], {name: tuple(files) for name, files in found}
+            return self._by_name[1].get(instrument, ())
 
     def _read_live(self) -> tuple[LiveFile, ...]:
         actions = pl.DataFrame(self._table.get_add_actions(flatten=True))
@@ -109,7 +131,7 @@ class DeltaLog:
         made = [p for p in (self.directory, *self.directory.parents) if not p.exists()]
         self.directory.mkdir(parents=True, exist_ok=True)
         for directory in made:
-            parquet.sync_directory(directory.parent)
+            durable.sync_directory(directory.parent)
         return self.directory
 
     def commit(
@@ -151,13 +173,13 @@ class DeltaLog:
             str(self.directory), schema=_arrow(tuple(self.schema.items())), configuration=_SETTINGS, mode="ignore"
         )
         self._sync_log()
-        parquet.sync_directory(self.directory)
+        durable.sync_directory(self.directory)
 
     def _write(self, change: Change, transaction: tuple[str, int] | None) -> None:
         from deltalake.transaction import AddAction, CommitProperties, RemoveAction, Transaction
 
         now = time.time_ns() // 1_000_000
-        parquet.sync_directory(self.directory)
+        durable.sync_directory(self.directory)
         for old in change.removes:  # the grace of ``vacuum`` counts from now
             with suppress(FileNotFoundError):
                 os.utime(self.directory / old.path)
@@ -179,8 +201,8 @@ class DeltaLog:
         name = f"{self.refresh():020}"
         for path in (log / f"{name}.json", *log.glob(f"{name}.checkpoint*.parquet"), log / "_last_checkpoint"):
             if path.exists():
-                parquet.sync_file(path)
-        parquet.sync_directory(log)
+                durable.sync_file(path)
+        durable.sync_directory(log)
 
     def vacuum(self, *, older_than: float) -> list[str]:
         """Delete files that nothing refers to since before ``older_than`` (seconds since the epoch)."""

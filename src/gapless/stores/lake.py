@@ -181,9 +181,9 @@ class Lake:
         return found.select(columns) if columns else found
 
     def _files(self, kind: str, timeframe: Timeframe, names: Sequence[str] | None, span: Span | None) -> list[LiveFile]:
-        wanted = None if names is None else set(names)
-        live = self.log(kind, timeframe).live()
-        return [f for f in live if (wanted is None or f.instrument in wanted) and touches(f, span)]
+        log = self.log(kind, timeframe)
+        live = log.live() if names is None else [f for name in sorted(set(names)) for f in log.of(name)]
+        return [f for f in live if touches(f, span)]
 
     def revisions(self, timeframe: Timeframe, names: Sequence[str] | None, span: Span | None) -> pl.DataFrame:
         """Superseded rows, with ``known_from`` and ``known_to``, oldest first."""
@@ -269,11 +269,11 @@ class Lake:
 
     def segments(self, name: str, series: Series) -> dict[str, Segment]:
         """Built segments of a feature set, by period; what has no file any more, for whatever reason, is not built."""
-        found, who = self.meta.segments(name, series), str(series.instrument)
+        found = self.meta.segments(name, series)
         if not found:
             return found
-        live = self.feature_log(name, series.timeframe, {}).live()  # only files are looked at, whatever they hold
-        kept = {file.period for file in live if file.instrument == who}
+        log = self.feature_log(name, series.timeframe, {})  # only files are looked at, whatever they hold
+        kept = {file.period for file in log.of(str(series.instrument))}
         return {period: segment for period, segment in found.items() if period in kept}
 
     def remember_set(self, name: str, timeframe: Timeframe, features: Mapping[str, tuple[str, str]]) -> None:
@@ -317,8 +317,10 @@ class Lake:
     ) -> pl.DataFrame:
         """Stored feature rows by ts."""
         log = self.feature_log(name, timeframe, columns)
-        files = [f for f in log.live() if f.instrument == instrument and touches(f, span)]
-        return within(parquet.read([log.directory / f.path for f in files], log.schema), span)
+        files = [f for f in log.of(instrument) if touches(f, span)]
+        found = [parquet.read_features(log.directory / f.path, ["ts", *columns]) for f in files]
+        rows = pl.concat(found) if found else pl.DataFrame(schema={"ts": STORED["ts"], **columns})
+        return within(rows.select(pl.lit(instrument).alias("instrument"), pl.all()).cast(pl.Schema(log.schema)), span)
 
 
 def _check_names(frame: pl.DataFrame) -> None:

@@ -1,7 +1,8 @@
 """Our Parquet files: how they are encoded, named, staged and read.
 
 A file is written under a temporary name, synced, and renamed to ``<period>.<digest>.<uuid>.parquet``; the digest is of
-its content, so that any copy can be checked without a database. Nothing refers to it until the table's log does.
+its content, so that any copy can be checked without a database: SHA-256 of bars, CRC-32 of features. Nothing refers to
+it until the table's log does.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,9 @@ import polars as pl
 from gapless import segments
 from gapless.errors import LakeDamaged
 from gapless.spans import SpanSet, Timeframe
+from gapless.stores import durable
 
 _DIGEST = 32  # hex digits of SHA-256 kept in the name
-# Measured on one-minute bars: 13 bytes a row; dictionaries on volumes and plain times cost twice that.
-_DICTIONARY = {"instrument", "source", "known_at", "known_from", "known_to", "version", "open", "high", "low", "close"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,25 +48,11 @@ def stage(
     directory: Path, frame: pl.DataFrame, *, period: str, timeframe: Timeframe, feature: bool = False
 ) -> DataFile:
     """Write sorted rows of one instrument durably; the file is invisible until it is committed."""
-    import pyarrow.parquet as pq
-
-    table = frame.to_arrow()
-    plain = {name: "DELTA_BINARY_PACKED" if name == "ts" else "PLAIN" for name in _plain(frame, feature)}
-    if feature:
-        plain |= {name: "BYTE_STREAM_SPLIT" for name, kind in frame.schema.items() if kind.is_float()}
-    # Measured: forty feature columns cost 0.4 µs a row so, and 1.5 with zstd for 12 % less space; bars halve with zstd.
-    packing = {"compression": "lz4"} if feature else {"compression": "zstd", "compression_level": 3}
+    data = memoryview(_encoded_features(frame) if feature else _encoded_bars(frame)).cast("B")
     temporary = directory / f".staged-{uuid.uuid4().hex}"
+    name = f"{period}.{_crc(data) if feature else _sha(data)}.{uuid.uuid4().hex[:8]}.parquet"
     try:
-        with open(temporary, "wb") as file:
-            pq.write_table(
-                table, file, store_schema=False, write_statistics=["ts"],
-                use_dictionary=[n for n in frame.columns if n not in plain], column_encoding=plain or None, **packing,
-            )  # fmt: skip
-            file.flush()
-            os.fsync(file.fileno())
-        size = temporary.stat().st_size
-        name = f"{period}.{digest(temporary)}.{uuid.uuid4().hex[:8]}.parquet"
+        durable.write(temporary, data, past_cache=feature)
         os.rename(temporary, directory / name)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -75,44 +62,53 @@ def stage(
     made = b""
     if "known_at" in frame.columns:
         made = segments.pack(segments.pieces(ts, frame["known_at"].to_physical().to_numpy(), timeframe))
-    return DataFile(name, str(frame["instrument"][0]), frame.height, size, int(ts[0]), int(ts[-1]), runs, made)
+    return DataFile(name, str(frame["instrument"][0]), frame.height, len(data), int(ts[0]), int(ts[-1]), runs, made)
 
 
-def _plain(frame: pl.DataFrame, feature: bool) -> list[str]:
-    """Columns that a dictionary only makes slower and larger."""
-    return [
-        name
-        for name, kind in frame.schema.items()
-        if name not in _DICTIONARY and (name == "ts" or (feature and kind.is_float()) or name == "volume")
-    ]
+def _encoded_bars(frame: pl.DataFrame) -> Any:
+    """Measured on minutes: 13 bytes a row; dictionaries on volumes and plain times cost twice that, lz4 as well."""
+    plain = {"ts": "DELTA_BINARY_PACKED", "volume": "PLAIN"}
+    dictionary = [name for name in frame.columns if name not in plain]
+    return _encoded(frame, dictionary, plain, compression="zstd", compression_level=3)
 
 
-def digest(path: Path) -> str:
-    """The first half of the SHA-256 of a file, in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:_DIGEST]
+def _encoded_features(frame: pl.DataFrame) -> Any:
+    """Measured on 40 columns of real minutes, ns and bytes a row: lz4 over split bytes 243 and 249; over plain numbers
+    268 and 279; plain numbers as they are 117 and 320; zstd 520 and 248. A vote costs 5.7 ns and 0.2 bytes."""
+    split = {n: "BYTE_STREAM_SPLIT" if k.is_float() else "DELTA_BINARY_PACKED" for n, k in frame.schema.items()}
+    del split["instrument"]
+    return _encoded(frame, ["instrument"], split, compression="lz4")
 
 
-def sync_directory(directory: Path) -> None:
-    """Make renames in ``directory`` durable."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _encoded(frame: pl.DataFrame, dictionary: list[str], encodings: dict[str, str], **packing: Any) -> Any:
+    """The bytes of a file, in memory: what is written in one piece costs a third less than through a Python file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        frame.to_arrow(), sink, store_schema=False, write_statistics=["ts"],
+        use_dictionary=dictionary, column_encoding=encodings, **packing,
+    )  # fmt: skip
+    return sink.getvalue()
 
 
-def sync_file(path: Path) -> None:
-    """Make the content of a file durable that others wrote."""
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+def _sha(data: Any) -> str:
+    """The first half of the SHA-256."""
+    return hashlib.sha256(data).hexdigest()[:_DIGEST]
+
+
+def _crc(data: Any) -> str:
+    """A checksum against accidents, at a quarter of the time: features can be computed again, bars cannot."""
+    return f"{zlib.crc32(data):08x}"
 
 
 def check(path: Path) -> str:
     """What is wrong with a file, or an empty text."""
     if not path.exists():
         return "is missing"
-    return "" if digest(path) == path.name.split(".")[1] else "differs from its checksum"
+    said, data = path.name.split(".")[1], path.read_bytes()
+    return "" if said == (_sha(data) if len(said) == _DIGEST else _crc(data)) else "differs from its checksum"
 
 
 def read(paths: list[Path], schema: Mapping[str, pl.DataType], columns: list[str] | None = None) -> pl.DataFrame:
@@ -125,6 +121,18 @@ def read(paths: list[Path], schema: Mapping[str, pl.DataType], columns: list[str
     except (pl.exceptions.PolarsError, OSError) as error:
         raise LakeDamaged(_blame(paths, error), hint="run `gapless lake verify` to see all damage") from error
     return frame.cast(wanted)  # type: ignore[arg-type]
+
+
+def read_features(path: Path, columns: Sequence[str]) -> pl.DataFrame:
+    """Some columns of one file of features; joining split bytes takes polars three times as long as pyarrow."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(path).read(list(columns), use_threads=True)
+    except (pa.ArrowException, OSError) as error:
+        raise LakeDamaged(_blame([path], error), hint="run `gapless lake verify` to see all damage") from error
+    return pl.DataFrame(table)
 
 
 def _blame(paths: list[Path], error: Exception) -> str:

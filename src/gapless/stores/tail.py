@@ -245,7 +245,9 @@ class Tail:
             values += held_as
         query = f"SELECT id, checksum, body FROM chunk WHERE {' AND '.join(where)} ORDER BY id"
         frames = [self._decode(row) for row in self.database.rows(query, values)]
-        frame = pl.concat(frames) if frames else pl.DataFrame(schema=schema)
+        if not frames:
+            return pl.DataFrame(schema=schema)
+        frame = pl.concat(frames)
         if span is not None:
             frame = frame.filter(pl.col("ts").to_physical().is_between(span.start, span.end, closed="left"))
         return frame if instruments is None else frame.filter(pl.col("instrument").is_in(list(instruments)))
