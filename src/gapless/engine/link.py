@@ -1,7 +1,8 @@
 """One websocket connection: opened, subscribed in paced batches, watched, and read until it is lost.
 
-1. ``_subscribe``: a batch is asked for, and asked for again when no answer comes; a batch that is refused is halved
-   until the stream that the venue does not like stands alone. That one is given up, the others live.
+1. ``_subscribe``: a batch is asked for, and asked for again when no answer comes or a bad one; a batch that stays
+   refused is halved until the stream that the venue does not like stands alone. That one is told as lost and asked for
+   again from time to time; the others live.
 2. ``_read``: every frame is a sign of life. Pings are answered; messages go to the ``Ear``, which may make us wait.
 3. ``_watch``: half way into a silence we ping; when not even the pong comes, the connection is half-open and lost.
 """
@@ -23,6 +24,7 @@ from gapless.series import Series
 
 _WORST = 20  # unreadable messages in a row: this is no feed
 _LARGEST = 2**22  # bytes of one message
+_SILENT = "no answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class Manners:
     confirm: float = 5.0  # for the venue's answer to a subscription
     tries: int = 3  # of one subscription
     batch: int = 100  # streams in one subscription
+    later: float = 60.0  # before a stream that was refused is asked for again
 
 
 @dataclass(slots=True)
@@ -89,6 +92,8 @@ class Link:
         self.said_at = 0
         self._numbers: Iterator[int] = count(1)
         self._asked: dict[int, asyncio.Future[str]] = {}
+        self._refused: set[Series] = set()
+        self._error = ""
         self._bad = 0
         self._began = self._touched = self._send_at = time.monotonic()
         self._holding = False
@@ -150,35 +155,44 @@ class Link:
         for at in range(0, len(self.series), size):
             await self._ask(socket, self.series[at : at + size])
         if not self.live:
-            raise LostError("the venue refused every subscription")
+            raise LostError(f"every subscription was refused: {self._error}")
         self.answered.set()
+        while self._refused:
+            await asyncio.sleep(self.manners.later)
+            for series in sorted(self._refused):
+                await self._ask(socket, (series,))
 
     async def _ask(self, socket: aiohttp.ClientWebSocketResponse, batch: tuple[Series, ...]) -> None:
-        error = await self._answer(socket, batch)
+        self._error = await self._answer(socket, batch)
         half = len(batch) // 2
-        if not error:
+        if not self._error:
+            self._refused.difference_update(batch)
             self.live += batch
             self.ear.confirmed(self, batch)
         elif half:
             await self._ask(socket, batch[:half])
             await self._ask(socket, batch[half:])
-        else:
-            self.ear.refused(self, batch[0], f"refused: {error}")
+        elif batch[0] not in self._refused:
+            self._refused.add(batch[0])
+            self.ear.refused(self, batch[0], f"refused: {self._error}")
 
     async def _answer(self, socket: aiohttp.ClientWebSocketResponse, batch: tuple[Series, ...]) -> str:
         """What the venue has against this subscription; nothing when it is confirmed."""
         streams = [self.source.stream(series) for series in batch]
-        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._asked.clear()
+        error = ""
         for _ in range(self.manners.tries):
+            answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
             number = next(self._numbers)
-            self._asked[number] = answer  # a late answer to an earlier try will do
+            self._asked = {number: answer}
             await self._paced()
             await socket.send_str(self.source.subscribe(streams, number))
             await asyncio.wait({answer}, timeout=self.manners.confirm)
-            if answer.done():
-                return answer.result()
-        raise LostError(f"no answer to a subscription, asked {self.manners.tries} times")
+            error = answer.result() if answer.done() else _SILENT
+            if not error:
+                return ""
+        if error is _SILENT:
+            raise LostError(f"no answer to a subscription, asked {self.manners.tries} times")
+        return error
 
     async def _paced(self) -> None:
         now = time.monotonic()

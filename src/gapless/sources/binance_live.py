@@ -68,19 +68,27 @@ class _Message(_Event, gc=False):
 _decode = msgspec.json.Decoder(_Message, strict=False).decode  # decimals come as text
 
 
-def spot_live(url: str = "wss://stream.binance.com:9443/stream") -> BinanceLive:
+def spot_live(url: str = "wss://stream.binance.com:9443") -> BinanceLive:
     """Binance spot. Of the five messages a second a client may send, one is left for answering pings."""
-    return BinanceLive("binance", "BINANCE", url, 1024, 4.0)
+    return BinanceLive("binance", "BINANCE", _combined(url), 1024, 4.0)
 
 
-def usdm_live(url: str = "wss://fstream.binance.com/market/stream") -> BinanceLive:
+def usdm_live(url: str = "wss://fstream.binance.com/market") -> BinanceLive:
     """Binance USD-M futures. The documents have said 200 and 1024 streams a connection; 200 is always allowed."""
-    return BinanceLive("binance-usdm", "BINANCEUSDM", url, 200, 8.0)
+    return BinanceLive("binance-usdm", "BINANCEUSDM", _combined(url), 200, 8.0)
+
+
+def _combined(url: str) -> str:
+    """Where messages come with the names of their streams."""
+    return url.rstrip("/") + "/stream"
 
 
 @dataclass(slots=True)
 class BinanceLive:
-    """One of Binance's two markets, live. Make it with ``spot_live()`` or ``usdm_live()``."""
+    """One of Binance's two markets, live. Make it with ``spot_live()`` or ``usdm_live()``.
+
+    They take the base address, what comes before ``/stream``; ``url`` is where connections are made.
+    """
 
     name: str
     venue: str
