@@ -3,7 +3,7 @@
 1. ``_plan``     at each minute: the bars that close with it, each a little after; a few forming ones; troubles
 2. ``take``      pops what is due by now
 3. ``_final``    faults of a final bar: missing, late, corrected, twice, out of order, cut
-4. ``_outgoing`` faults of the connection: silent for a while, or held back and then all at once
+4. ``_silenced``, ``_held_back``  faults of the connection: silent for a while, or nothing and then all at once
 
 A venue that is slow still sends every minute. One whose clock was moved ahead sends only what is current: bars in
 between are had by REST. Messages that were promised before the jump (a late bar, a correction) still come.
@@ -25,6 +25,7 @@ from gapless.spans import MINUTE, SECOND, Timeframe
 
 _1M = Timeframe.parse("1m")
 _FORMING, _FINAL, _SECOND = "forming", "final", "second"  # the last: a final bar that comes late or once more
+_AT_A_TIME = 8
 _LATE, _CORRECTED, _HELD, _SILENT = (2, 75), (1, 20), (5, 90), (60, 300)  # seconds of the venue
 
 
@@ -59,6 +60,7 @@ class Broadcast:
         self._streams: dict[str, Stream | None] = {}
         self._agenda: list[_Item] = []
         self._order = count()
+        self._cold: list[Stream] = []  # their bars are not made yet
         self._swapped: list[bytes] = []  # waits for the message it changes places with
         self._held: list[bytes] = []
         self._spells: dict[str, _Spell] = {}
@@ -73,10 +75,13 @@ class Broadcast:
         for name in wanted.keys() - self._streams.keys():
             stream = self._streams[name] = self._tape.stream(name)
             if stream is not None:
+                self._cold.append(stream)
                 self._push(item for item in self._messages(stream, self._minute) if item.at > now)
 
     def next_at(self) -> int:
-        """When something is due next, µs."""
+        """When something is due next, µs; at once while there is something to prepare."""
+        if self._cold:
+            return 0
         return min([self._minute + MINUTE, *(item.at for item in self._agenda[:1]), *self._ends()])
 
     def take(self) -> list[bytes]:
@@ -84,6 +89,7 @@ class Broadcast:
         now, jumps = self.exchange.clock.read()
         if jumps != self._jumps:
             self._jump(now, jumps)
+        self._warm(now)
         while self._minute + MINUTE <= now:
             self._plan(self._minute + MINUTE)
         frames: list[bytes] = []
@@ -92,6 +98,12 @@ class Broadcast:
         return frames + self._released(now)
 
     # ---------------------------------------------------------------- the agenda
+
+    def _warm(self, now: int) -> None:
+        """A few at a time: a symbol's first bars take milliseconds to make, and everybody waits for them."""
+        cold, self._cold = self._cold[:_AT_A_TIME], self._cold[_AT_A_TIME:]
+        for stream in cold:
+            self._tape.prepare(stream, now)
 
     def _jump(self, now: int, jumps: int) -> None:
         self._jumps = jumps
@@ -133,21 +145,18 @@ class Broadcast:
             return self._trouble(item)
         if self._streams.get(item.stream.name) is not item.stream:
             return []  # unsubscribed since
-        frames = self._forming(item.stream, item.moment) if item.what == _FORMING else self._final(item, item.stream)
-        if frames and self._swapped and item.what != _SECOND:
-            frames, self._swapped = frames + self._swapped, []
-        return self._outgoing(item.stream, frames, now)
-
-    def _forming(self, stream: Stream, at: int) -> list[bytes]:
-        row = self._tape.forming(stream, at)
-        return [] if row is None else [self._event(stream, row, final=False)]
-
-    def _final(self, item: _Item, stream: Stream) -> list[bytes]:
-        row = self._tape.final(stream, item.moment)
-        if row is None:
+        told = self._tape.forming if item.what == _FORMING else self._tape.final
+        row = told(item.stream, item.moment)
+        if row is None or self._silenced(item.stream, now):
             return []
-        if item.what == _SECOND:
-            return [self._event(stream, row)]
+        frames = self._final(item, item.stream, row)
+        if frames and self._swapped:
+            frames, self._swapped = frames + self._swapped, []
+        return self._held_back(frames, now)
+
+    def _final(self, item: _Item, stream: Stream, row: bytes) -> list[bytes]:
+        if item.what != _FINAL:
+            return [self._event(stream, row, final=item.what != _FORMING)]
         if self._suffers("ws_missing", item):
             return []
         if self._suffers("ws_late", item):
@@ -204,16 +213,21 @@ class Broadcast:
         which = self._draw("whom", minute)
         return symbols[int(2 * which * len(symbols))] if which < 0.5 and symbols else None
 
-    def _outgoing(self, stream: Stream, frames: list[bytes], now: int) -> list[bytes]:
-        silence, burst = self._spells.get("ws_silence"), self._spells.get("ws_burst")
-        if silence and frames and now < silence.until and silence.symbol in (None, stream.symbol):
-            self._meet("ws_silence", silence)
-            return []
-        if burst and frames and now < burst.until:
-            self._meet("ws_burst", burst)
-            self._held += frames
-            return []
-        return frames
+    def _silenced(self, stream: Stream, now: int) -> bool:
+        spell = self._spells.get("ws_silence")
+        if spell is None or now >= spell.until or spell.symbol not in (None, stream.symbol):
+            return False
+        self._meet("ws_silence", spell)
+        return True
+
+    def _held_back(self, frames: list[bytes], now: int) -> list[bytes]:
+        """What goes out now."""
+        spell = self._spells.get("ws_burst")
+        if spell is None or now >= spell.until or not frames:
+            return frames
+        self._meet("ws_burst", spell)
+        self._held += frames
+        return []
 
     def _meet(self, name: str, spell: _Spell) -> None:
         if not spell.met:

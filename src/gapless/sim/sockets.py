@@ -129,6 +129,7 @@ class Socket:
         now = time.monotonic()
         if len(self._heard) == self._heard.maxlen and now - self._heard[0] < 1:
             await self._close(WSCloseCode.POLICY_VIOLATION, "Too many requests")
+            return
         self._heard.append(now)
         if message.type == WSMsgType.PING:
             await self._ws.pong(message.data)

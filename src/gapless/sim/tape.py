@@ -13,11 +13,11 @@ from zlib import crc32
 import numpy as np
 
 from gapless.sim.blocks import Block, truth_block
-from gapless.sim.venue import Venue, grown
+from gapless.sim.venue import Venue, forming
 from gapless.sim.wire import Printed, split
-from gapless.spans import DAY, MINUTE, Span, Timeframe
+from gapless.spans import DAY, HOUR, Span, Timeframe
 
-_1M = Timeframe.parse("1m")
+_1M, _1H = Timeframe.parse("1m"), Timeframe.parse("1h")
 _NAME = re.compile(r"^([a-z0-9\-_.]{1,20})@kline_(\w{2,3})$")
 _IDS = 100_000  # trade numbers a minute has for itself
 _EVENT = (
@@ -50,9 +50,6 @@ class _Strip:
             return None
         return self.printed.rows(at, at + 1)[:-1]
 
-    def bar(self, opened: int) -> Block:
-        return self.block.cut(Span(opened, opened + 1))
-
 
 class Tape:
     """Rows of ``venue`` by stream and time."""
@@ -69,6 +66,12 @@ class Tape:
             return None
         return Stream(name, symbol, Timeframe.ALL[found[2]])
 
+    def prepare(self, stream: Stream, now: int) -> None:
+        """Have the bar that holds ``now``, and those after it, at hand."""
+        self._strip(stream.symbol, stream.timeframe, stream.timeframe.floor(now))
+        if stream.timeframe.micros <= HOUR:
+            self._strip(stream.symbol, _1M, _1M.floor(now))
+
     def final(self, stream: Stream, opened: int) -> bytes | None:
         """The row of a bar that has closed; None where there is none, or where nobody was there to send it."""
         if self._quiet(stream.symbol, opened + stream.timeframe.micros - 1):
@@ -79,9 +82,8 @@ class Tape:
         """The row of the bar that holds ``now``; None when nothing trades."""
         if self._quiet(stream.symbol, now):
             return None
-        if stream.timeframe == _1M:  # the one that is asked for all the time
-            minute = _1M.floor(now)
-            bar = grown(self._strip(stream.symbol, _1M, minute).bar(minute), (now - minute) / MINUTE)
+        if stream.timeframe.micros <= HOUR:  # its minutes are at hand
+            bar = forming(self._strip(stream.symbol, _1M, _1M.floor(now)).block, stream.timeframe, now)
         else:
             bar = self.venue.forming(stream.symbol, stream.timeframe, now)
         rows = split(self.venue.print(bar, stream.timeframe).text)
@@ -99,10 +101,13 @@ class Tape:
         return strip
 
     def _print(self, symbol: str, timeframe: Timeframe, opened: int) -> _Strip:
-        """From ``opened`` on, at most a day; lengths differ by symbol, so that not all end in the same minute."""
+        """A bar or some; how many differs by symbol, so that not all end in the same minute.
+
+        Minutes from the full hour on, so that whatever forms of them is at hand; others from ``opened`` on.
+        """
         most = max(1, min(64, DAY // timeframe.micros))
         count = most + crc32(symbol.encode()) % most
-        span = Span(opened, opened + count * timeframe.micros)
+        span = Span(_1H.floor(opened) if timeframe == _1M else opened, opened + count * timeframe.micros)
         bars = truth_block(self.venue.truth, symbol, timeframe, span)
         kept = Block(bars.ts.copy(), np.array(bars.values), bars.scale)  # a view would keep the whole day
         return _Strip(span, kept, kept.ts.tolist(), self.venue.print(kept, timeframe))

@@ -62,10 +62,8 @@ class Venue:
 
     def forming(self, symbol: str, timeframe: Timeframe, now: int) -> Block:
         """The bar that holds ``now``, as far as it has come; empty when nothing trades."""
-        minute = _1M.floor(now)
-        final = truth_block(self.truth, symbol, _1M, Span(timeframe.floor(now), minute))
-        running = truth_block(self.truth, symbol, _1M, Span(minute, minute + MINUTE))
-        return fold(join([final, grown(running, (now - minute) / MINUTE)]), timeframe)
+        span = Span(timeframe.floor(now), _1M.floor(now) + MINUTE)
+        return forming(truth_block(self.truth, symbol, _1M, span), timeframe, now)
 
     def _reach(self, ask: Ask, now: int) -> Span:
         """Where final bars of the answer may open."""
@@ -117,6 +115,13 @@ class Venue:
     def _print(self, symbol: str, timeframe: Timeframe, day: int) -> tuple[Printed, list[int]]:
         printed = self.print(self.truth.block(symbol, timeframe, day), timeframe)
         return printed, printed.ts.tolist()
+
+
+def forming(minutes: Block, timeframe: Timeframe, now: int) -> Block:
+    """The bar that holds ``now``, of the final ``minutes`` since its open and a part of the running one."""
+    minute = _1M.floor(now)
+    final, running = minutes.cut(Span(timeframe.floor(now), minute)), minutes.cut(Span(minute, minute + MINUTE))
+    return fold(join([final, grown(running, (now - minute) / MINUTE)]), timeframe)
 
 
 def grown(bar: Block, part: float) -> Block:
