@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from gapless.alerts.alert import Severity
+from gapless.alerts.profiles import Profile
 from gapless.alerts.rule import Rule
 from gapless.alerts.throttle import Throttle
 from gapless.alerts.written import AlertSection
@@ -173,6 +174,7 @@ class Config(Section):
     notify: dict[str, NotifySection] = {}
     groups: dict[str, dict[str, str]] = {}
     alerts: dict[str, AlertSection] = {}
+    positions: dict[str, Profile] = {}
 
     @field_validator("groups")
     @classmethod
@@ -189,6 +191,14 @@ class Config(Section):
     def _rule_names(cls, value: dict[str, AlertSection]) -> dict[str, AlertSection]:
         for name, section in value.items():
             _checked(name, section.rule)
+        return value
+
+    @field_validator("positions")
+    @classmethod
+    def _profile_names(cls, value: dict[str, Profile]) -> dict[str, Profile]:
+        bad = [name for name in value if not _GROUPING.match(name)]
+        if bad:
+            raise ValueError(f"'{bad[0]}' cannot name a profile: letters, digits and _, a letter first")
         return value
 
     def rules(self) -> tuple[Rule, ...]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,8 @@ from gapless.alerts.alert import Alert
 from gapless.alerts.position import PositionEvent, compact, fold
 from gapless.alerts.positions import Positions
 from gapless.alerts.profiles import Profile, inputs
-from gapless.features import compute
+from gapless.config import parse
+from gapless.features import compute, plan
 from gapless.spans import MINUTE, Timeframe
 
 ONE = Timeframe.parse("1m")
@@ -243,3 +247,33 @@ def test_every_input_is_a_feature() -> None:
     found = compute(bars, {f"c{n}": text for n, text in enumerate(texts)})
     assert all(math.isfinite(found[f"c{n}"][-1]) for n in range(len(texts)))
     assert {"lag(taker_buy_share_15m, 3)", "trades", "atr(10)", "lag(low, 1)"} <= set(texts)
+
+
+def test_the_profiles_of_the_page_open_positions() -> None:
+    """Both are read as written, ask only for features that exist, and what they ask for can let a signal in and out."""
+    page = (Path(__file__).parents[2] / "docs" / "positions.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    found = {name: p for block in blocks for name, p in parse(tomllib.loads(block)).positions.items()}
+    assert list(found) == ["default", "win_rate_max"]
+    for name, shown in found.items():
+        assert plan({f"c{n}": text for n, text in enumerate(inputs(shown))}).inputs
+        btc = "BINANCEUSDM:BTCUSDT"
+        machine = Positions({name: shown}, ["X:A", btc], ONE)
+        signals = [(Alert("r", "X:A", "1m", 0, direction="up"), name)]
+        said = []
+        for minute, close in enumerate([100.0, 99.4, 104.0]):
+            at = {"open": close, "high": close, "low": close - 1, "close": close, "close * volume": 1e6, "trades": 99.0,
+                  Z: 2.5, SHARE: 0.6, ATR: 1.0, "z_vol_15m": 0.0, "abs(robust_zscore(r_15m, 720))": 0.0}  # fmt: skip
+            at |= {t: 1.0 for t in machine.inputs if t.startswith("abs(beta(")}
+            at |= {"lag(close, 1)": 99.0, f"max({SHARE}, 2)": 0.6, f"max({SHARE}, 3) - min({SHARE}, 3)": 0.0}
+            columns = {text: np.array([at.get(text, math.nan)] * 2) for text in machine.inputs}
+            said += machine.step(minute * MINUTE, columns, np.array([True, True]), signals if minute == 0 else [])
+        end = fold(said)
+        assert (end.opened_at, end.state, end.pnl_net > 1) == (MINUTE, "closed", True), name
+
+
+def test_a_bet_against_the_move_is_a_profile_that_counts_from_the_other_side() -> None:
+    """An excess upwards is sold, and bought back when z has come down."""
+    fade = Profile.model_validate({"z": "-z_er_15m", "flow": "1 - taker_buy_share_15m", "stop": {"percent": 5.0},
+                                   "exits": {"z": {"below": -9.0}, "opposite_z": 9.0}})  # fmt: skip
+    assert "-z_er_15m" in inputs(fade)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from gapless.alerts.position import Position
-from gapless.alerts.profiles import Entry, Profile, average, condition, lagged, span_of
+from gapless.alerts.profiles import Entry, Profile, average, condition, lagged, reaches, span_of
 from gapless.alerts.step import Row
 
 
@@ -136,11 +136,12 @@ def blocked(profile: Profile, found: Levels, row: Row, benchmark: Row | None) ->
     filters, entry = profile.filters, found.entry
     if not (found.risk > 0 and all(distance > 0 for distance, _ in found.targets)):
         return "no_atr"
-    if filters.min_reward_risk is not None and not found.reward / found.risk >= filters.min_reward_risk:
+    if filters.min_reward_risk is not None and not reaches(found.reward / found.risk, filters.min_reward_risk):
         return "min_reward_risk"
-    if filters.min_atr is not None and not found.atr / entry * 100 >= filters.min_atr:
+    if filters.min_atr is not None and not reaches(found.atr / entry * 100, filters.min_atr):
         return "min_atr"
-    if filters.min_profit is not None and not (found.reward / entry - 2 * profile.cost) * 100 >= filters.min_profit:
+    profit = (found.reward / entry - 2 * profile.cost) * 100
+    if filters.min_profit is not None and not reaches(profit, filters.min_profit):
         return "min_profit"
     wanted = [(text, row) for text in filters.require] + [(text, benchmark) for text in filters.benchmark_require]
     return next((text for text, where in wanted if where is None or not where.holds(condition(text))), "")

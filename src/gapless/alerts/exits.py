@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 
 from gapless.alerts.position import Position
-from gapless.alerts.profiles import Profile, lagged
+from gapless.alerts.profiles import Profile, lagged, level
 from gapless.alerts.step import Row, Story
 
 WHOLE = 1e-9  # what is left is nothing but rounding
@@ -182,4 +182,4 @@ def _trailing(position: Position, profile: Profile, bar: Bar, best: float) -> fl
     distance = rule.of(position.entry, bar.row(profile.atr) if rule.atr is not None else math.nan)
     if rule.tighten_at is not None and position.gain(best) >= rule.tighten_at:
         distance *= rule.tighten
-    return best - bar.side * distance
+    return level(best - bar.side * distance)

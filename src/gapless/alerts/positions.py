@@ -20,7 +20,7 @@ from gapless.alerts.conditions import BoolArray, Columns
 from gapless.alerts.entries import Levels, blocked, invalid, levels, triggered
 from gapless.alerts.exits import Bar, hold
 from gapless.alerts.position import Position, PositionEvent, fold
-from gapless.alerts.profiles import BARS, Profile, inputs
+from gapless.alerts.profiles import BARS, Profile, inputs, level
 from gapless.alerts.step import Row, Story
 from gapless.errors import UnknownName, UsageError
 from gapless.spans import Timeframe, iso
@@ -230,9 +230,9 @@ def _signal(identity: str, alert: Alert, profile: str, side: int, row: Row) -> P
 def _opening(side: int, profile: Profile, found: Levels) -> dict[str, float | str]:
     """All that the position will need of its profile's numbers, so that its events say it alone."""
     told: dict[str, float | str] = {
-        "stop": found.entry - side * found.risk, "stopped_by": found.stopped_by, "risk": found.risk,
+        "stop": level(found.entry - side * found.risk), "stopped_by": found.stopped_by, "risk": found.risk,
         "cost": profile.cost, "targets": float(len(found.targets)),
     }  # fmt: skip
     for number, (distance, fraction) in enumerate(found.targets, start=1):
-        told |= {f"target_{number}": found.entry + side * distance, f"fraction_{number}": fraction}
+        told |= {f"target_{number}": level(found.entry + side * distance), f"fraction_{number}": fraction}
     return told | ({} if math.isnan(found.atr) else {"atr": found.atr})

@@ -251,7 +251,7 @@ class Profile(Part):
     @model_validator(mode="after")
     def _reward(self) -> Profile:
         ratio, least = self._fixed_reward_risk(), self.filters.min_reward_risk
-        if ratio is not None and least is not None and ratio < least:
+        if ratio is not None and least is not None and not reaches(ratio, least):
             raise ValueError(
                 f"filters.min_reward_risk: the average target over the stop is always {ratio:.3g}, under {least:g}: "
                 "nothing would ever be opened"
@@ -287,6 +287,24 @@ def average(parts: list[tuple[float, float]]) -> float:
     1.5
     """
     return sum(d * f for d, f in parts) / sum(f for _, f in parts) if parts else float("nan")
+
+
+def reaches(value: float, bound: float) -> bool:
+    """Is it at least the bound, but for rounding? False for NaN.
+
+    >>> 0.3 / 0.1 >= 3, reaches(0.3 / 0.1, 3)
+    (False, True)
+    """
+    return value >= bound - 1e-9 * abs(bound)
+
+
+def level(price: float) -> float:
+    """A stop or target without the dust of its computation, which a price in ticks would miss.
+
+    >>> 1.1 + 2.2, level(1.1 + 2.2)
+    (3.3000000000000003, 3.3)
+    """
+    return float(f"{price:.12g}")
 
 
 BARS = ("open", "high", "low", "close")
