@@ -124,7 +124,10 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """A live feed fell silent for these series; ``since``: the venue's clock when they were last heard of, µs."""
+    """A live feed fell silent for these series; ``since``: the venue's newest stamp on that connection, µs.
+
+    What closed a little before ``since`` may not have been told yet; a ``Skipped`` will say so.
+    """
 
     source: str
     series: tuple[Series, ...]
@@ -143,7 +146,7 @@ class Stale:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A live feed told a series' bars before and after this span as final, and none inside it."""
+    """A live feed told a later bar of the series as final, and none in this span, where it was due."""
 
     source: str
     series: Series
@@ -158,9 +161,73 @@ class Garbled:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class MomentDecided:
+    """A bar time of a timeframe is decided and durable, ``seconds`` after its last bar was received."""
+
+    timeframe: str
+    ts: int
+    bars: int
+    missing: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class AlertFired:
+    """An alert stands, or (``withdrawn``) stands no more; as its ``to_dict`` gives it."""
+
+    alert: Mapping[str, object]
+    withdrawn: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PositionMoved:
+    """A paper position's event stands, or (``withdrawn``) stands no more; as its ``to_dict`` gives it."""
+
+    event: Mapping[str, object]
+    withdrawn: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Revised:
+    """Late or corrected bars: ``bars`` of them, everything from ``since`` on was decided again."""
+
+    timeframe: str
+    since: int
+    bars: int
+
+
+@dataclass(frozen=True, slots=True)
+class BoundBroken:
+    """A live value outside its feature's declared bounds was not kept."""
+
+    series: Series
+    feature: str
+    ts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Degraded:
+    """A part of the live run is not well."""
+
+    part: str
+    since: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """It is well again."""
+
+    part: str
+    since: int
+    until: int
+
+
 Event = (
     RunStarted | Fetched | Retried | Paused | ClockSkewed | RowsWritten | TaskDone | FeaturesBuilt | Notified | RunEnded
     | Connected | Disconnected | Stale | Skipped | Garbled
+    | MomentDecided | AlertFired | PositionMoved | Revised | BoundBroken | Degraded | Recovered
 )  # fmt: skip
 Observer = Callable[[Event], None]
 

@@ -23,7 +23,7 @@ from types import TracebackType
 import aiohttp
 
 from gapless import __version__
-from gapless.engine.backlog import Backlog, Said
+from gapless.engine.backlog import Backlog, News, Said
 from gapless.engine.heads import Heads
 from gapless.engine.link import Link, Manners, Tally
 from gapless.errors import Faulty
@@ -54,8 +54,9 @@ class Feed:
     """A venue's websocket as one sequence of batches.
 
     ``async with Feed(…) as feed`` connects; then ``async for batch in feed.batches()``. ``clock`` is the venue's.
-    A batch holds final bars, ``Connected`` and ``Disconnected`` in the order in which they came, then the newest word
-    on each forming bar. All that is heard waits for the consumer: history can be caught up with after ``Connected``.
+    A batch holds final bars, ``Connected``, ``Disconnected`` and ``Skipped`` in the order in which they came, then the
+    newest word on each forming bar. All that is heard waits for the consumer, so that history can be caught up with
+    after ``Connected``.
     """
 
     def __init__(
@@ -150,7 +151,7 @@ class Feed:
             return
         skipped = head.skipped(bar)
         if skipped is not None:
-            self.observer(Skipped(self.source.name, head.series, skipped))
+            self._tell(Skipped(self.source.name, head.series, skipped))
         head.heard(bar)
         self._count(bar)
         self._backlog.put(bar)
@@ -188,7 +189,7 @@ class Feed:
             head.left()
         self._tell(Disconnected(self.source.name, tuple(series), since, reason))
 
-    def _tell(self, news: Connected | Disconnected) -> None:
+    def _tell(self, news: News) -> None:
         self._backlog.tell(news)
         self.observer(news)
 

@@ -14,7 +14,7 @@ from gapless.spans import Span
 class Head:
     """One series. ``due``: the venue's time by which there should be news, None while nobody listens.
 
-    ``next``: the open of the bar that should be final next, None where that is not known.
+    ``next``: the open of the first bar that was not heard as final, None before anybody listened.
     """
 
     series: Series
@@ -24,13 +24,18 @@ class Head:
     stale: bool = False
 
     def joined(self, at: int) -> None:
-        """From now on it is listened to: the bar that forms at ``at`` is the first to be heard of."""
+        """From now on it is listened to: the bar that forms at ``at`` is the first to be heard of.
+
+        What was due before, and was not heard, stays due: the next final bar shows that it was skipped.
+        """
         size = self.series.timeframe
-        self.due, self.next, self.stale = size.floor(at) + size.micros, None, False
+        self.due, self.stale = size.floor(at) + size.micros, False
+        if self.next is None:
+            self.next = size.floor(at)
 
     def left(self) -> None:
         """Nobody listens to it now."""
-        self.due, self.next, self.stale = None, None, False
+        self.due, self.stale = None, False
 
     def again(self, bar: Heard) -> bool:
         """Is this the newest final bar once more, word for word?"""

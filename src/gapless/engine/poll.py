@@ -20,7 +20,7 @@ from types import TracebackType
 import polars as pl
 
 from gapless.bars import EXTRAS, VALUES
-from gapless.engine.backlog import Backlog, Said
+from gapless.engine.backlog import Backlog, News, Said
 from gapless.engine.fetch import PacedHttp
 from gapless.engine.heads import Head
 from gapless.engine.link import Tally
@@ -210,7 +210,7 @@ class Poll:
             self.tally.losses += 1
             self._tell(Disconnected(self.source.name, (series,), polled.cursor, reason))
 
-    def _tell(self, news: Connected | Disconnected) -> None:
+    def _tell(self, news: News) -> None:
         self._backlog.tell(news)
         self.observer(news)
 
