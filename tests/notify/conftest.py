@@ -125,6 +125,12 @@ def outbox() -> Memory:
     return Memory()
 
 
+@pytest.fixture(scope="session")
+def memory() -> type[Memory]:
+    """For tests that need a new outbox more than once."""
+    return Memory
+
+
 @pytest.fixture
 def watch() -> Watch:
     return Watch()

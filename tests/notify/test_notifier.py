@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from gapless.alerts.throttle import Throttle
-from gapless.notify.message import fired, withdrawn
+from gapless.notify.channel import Address, Channel
+from gapless.notify.message import fired, report, withdrawn
 from gapless.notify.notifier import Notifier
 from gapless.notify.outbox import LONGEST, deliveries
 from gapless.notify.sender import Outcome, sender
@@ -167,14 +172,14 @@ def test_what_is_beyond_the_rate_comes_as_a_group(hook, channel, started, send, 
 def test_beyond_the_rate_nothing_is_sent_before_its_time(hook, channel, started, send, alerts, until, outbox, watch):
     """When the window is used up, what comes waits until the oldest use is a window ago."""
     ops = channel(hook, rate=Throttle(2, MINUTE))
-    notifier = started(ops)
+    started(ops)
     send(alerts(2), ops)
     until(lambda: len(hook.ids) == 2)
     send(alerts(5), ops)
-    assert not notifier._thread.join(STILL)
+    time.sleep(STILL)
     assert len(hook.got) == 2
     watch.now += MINUTE - 1
-    assert not notifier._thread.join(STILL)
+    time.sleep(STILL)
     assert len(hook.got) == 2
     watch.now += 1
     until(lambda: outbox.states() == ["sent"] * 5)
@@ -187,8 +192,7 @@ def test_killed_between_sending_and_marking_the_same_id_comes_again(
     """What says `sending` is sent again by the next process, with the same id, so that the receiver can tell."""
     ops = channel(hook)
     (name,) = send(alerts(1), ops)
-    started(ops)
-    until(lambda: outbox.states() == ["sent"])
+    assert started(ops).close(10)
     row = outbox.rows[f"{name}@ops"]
     outbox.rows[row.id] = replace(row, state="sending", attempts=0)  # as a process that died there leaves it
     started(ops)
@@ -207,7 +211,7 @@ def test_a_full_disk_does_not_make_it_send_twice(hook, channel, started, send, a
     outbox.fails = 10**9
     until(lambda: hook.ids == ids and "no space left" in notifier.trouble)
     send(alerts(2), ops)
-    assert not notifier._thread.join(STILL)
+    time.sleep(STILL)
     assert hook.ids == ids
     outbox.fails = 0
     until(lambda: outbox.states() == ["sent", "sent"])
@@ -310,3 +314,39 @@ def test_a_long_outage_fails_no_backlog(channel, hook, send, alerts, outbox, unt
     rows = [outbox.rows[f"{i}@ops"] for i in ids]
     assert [d.attempts for d in rows[:2]] == [3, 3]
     assert sum(d.attempts for d in rows[3:]) == 0
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.sampled_from(["", "", "", "refused", "down"]), max_size=40),
+    st.lists(st.booleans(), max_size=20),
+    st.integers(1, 4),
+)
+def test_whatever_goes_wrong_every_message_has_one_end(memory, tries, marks, count):
+    """Refusals, outages and a store that fails at random: each message is received once, or given up on record."""
+    now, received, outbox = iter(range(0, 10**15, 10 * SECOND)), [], memory()
+    ops = Channel("ops", Address("json://a"), rate=Throttle(count, MINUTE), attempts=3, backoff=SECOND)
+    outbox.put([d for i in range(12) for d in deliveries(report(str(i), "", {}), [ops], 0)])
+    outcomes, storms, mark = iter(tries), iter(marks), outbox.mark
+
+    def receive(notice) -> Outcome:
+        error = next(outcomes, "")
+        if not error:
+            received.extend(notice.data.get("ids", [notice.id]))
+        return Outcome(error, down=error == "down")
+
+    def stormy(found) -> None:
+        if next(storms, False):
+            raise OSError("locked")
+        mark(found)
+
+    outbox.mark = stormy
+    notifier = Notifier([ops], outbox, lambda: next(now), make=lambda _: receive, poll=0.0005).start()
+    deadline = time.monotonic() + 10
+    while set(outbox.states()) - {"sent", "failed"} and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert notifier.close(5)
+    ends = {i.removesuffix("@ops"): d for i, d in outbox.rows.items()}
+    assert sorted(received) == sorted(i for i, d in ends.items() if d.state == "sent")
+    assert all(d.attempts == 3 for d in ends.values() if d.state != "sent")
+    assert len(ends) == 12

@@ -104,14 +104,15 @@ class Notifier:
         }
 
     def _run(self) -> None:
-        while not self._finished(self._turn()):
+        while not self._finished():
             self._hear()
         for lane in self._lanes.values():
             lane.stop()
 
-    def _finished(self, rested: bool) -> bool:
-        self._drained = rested
-        return self._deadline is not None and (rested or time.monotonic() >= self._deadline)
+    def _finished(self) -> bool:
+        deadline = self._deadline  # before the turn: it must have seen all that was put before `close`
+        self._drained = self._turn()
+        return deadline is not None and (self._drained or time.monotonic() >= deadline)
 
     def _turn(self) -> bool:
         """One turn; says whether nothing is under way. Whatever the store raises is told, and tried again."""

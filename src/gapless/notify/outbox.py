@@ -54,7 +54,10 @@ def deliveries(message: Message, channels: Iterable[Channel], now: int) -> list[
 
 
 class Outbox(Protocol):
-    """The durable list. The notifier calls it from one thread of its own, never from two at once."""
+    """The durable list. One notifier at a time works on it, and calls it from one thread of its own.
+
+    ``put`` may be called from any thread. What it raises is told in the notifier's ``trouble``, and tried again.
+    """
 
     def put(self, deliveries: Iterable[Delivery]) -> None:
         """Add those whose id is not known yet; one that is known stays as it is. Durable on return."""
