@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import polars as pl
@@ -58,17 +58,15 @@ def listen(sim: Running, source: BinanceLive, minutes: int, events: list[Event])
     return asyncio.run(script())
 
 
-def told(said: list[Said], one: Series) -> tuple[dict[int, tuple[float, ...]], SpanSet]:
-    """The last word on each final bar of a series, and the spans that were told as holes."""
+def told(said: list[Said], one: Series, events: Sequence[Event] = ()) -> tuple[dict[int, tuple[float, ...]], SpanSet]:
+    """The last word on each final bar of a series, and the spans that were told as holes, in batches or as events."""
     bars: dict[int, tuple[float, ...]] = {}
-    holes: list[tuple[int, int]] = []
+    holes = [(e.span.start, e.span.end) for e in events if isinstance(e, Skipped) and e.series == one]
     since = None
     for word in said:
         if isinstance(word, Heard):
             if word.final and word.instrument == str(one.instrument):
                 bars[word.ts] = word.values
-        elif isinstance(word, Skipped):
-            holes += [(word.span.start, word.span.end)] if word.series == one else []
         elif one in word.series:
             if isinstance(word, Disconnected):
                 since = word.since
@@ -92,7 +90,7 @@ def test_an_honest_venue_is_heard_bar_for_bar(venue_name: str, make: Callable[[s
         events: list[Event] = []
         said = listen(sim, source, 5, events)
         for one in series(source):
-            bars, holes = told(said, one)
+            bars, holes = told(said, one, events)
             assert bars == truth(sim, one, Span(min(bars), max(bars) + MINUTE))
             assert len(bars) >= 4
             assert not holes
@@ -105,10 +103,11 @@ def test_the_last_word_on_each_bar_is_true_whatever_the_order() -> None:
     faults = "ws_late:0.1,ws_corrected:0.2,ws_dup:0.2,ws_reorder:0.2,ws_garbage:0.1"
     with running(venue(faults=faults)) as sim:
         source = usdm_live(sim.ws_urls["BINANCEUSDM"])
-        said = listen(sim, source, 12, [])
+        events: list[Event] = []
+        said = listen(sim, source, 12, events)
         settled = sim.clock() - 4 * MINUTE
         for one in series(source):
-            bars, holes = told(said, one)
+            bars, holes = told(said, one, events)
             true = truth(sim, one, Span(min(bars), settled))
             assert {ts: bars[ts] for ts in bars if ts < settled} == {ts: true[ts] for ts in bars if ts < settled}
             assert all(ts in bars or holes.contains(ts) for ts in true)
@@ -127,7 +126,7 @@ def test_no_hole_is_silent(seed: int) -> None:
         events: list[Event] = []
         said = listen(sim, source, 15, events)
         for one in series(source):
-            bars, holes = told(said, one)
+            bars, holes = told(said, one, events)
             first = next((w.at for w in said if isinstance(w, Connected) and one in w.series), None)
             if first is None or not bars:
                 continue

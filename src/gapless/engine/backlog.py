@@ -1,8 +1,8 @@
 """What a feed heard and its consumer has not taken yet: nothing final is dropped, what still changes is not kept twice.
 
-Final bars, and news of connections and holes, wait in the order in which they came. Of a bar that is forming only the
-newest word waits, and none once it is final. When ``limit`` ordered things wait, ``room`` makes the reader of the
-socket wait too: the venue then keeps what it has to say, or hangs up, and either way no final bar is lost in between.
+Final bars, and news of the connection, wait in the order in which they came. Of a bar that is forming only the newest
+word waits, and none once it is final. When ``limit`` ordered things wait, ``room`` makes the reader of the socket wait
+too: the venue then keeps what it has to say, or hangs up, and either way no final bar is lost in between.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from gapless.events import Connected, Disconnected, Skipped
+from gapless.events import Connected, Disconnected
 from gapless.protocols import Heard
 
-News = Connected | Disconnected | Skipped
+News = Connected | Disconnected
 Said = Heard | News
 
 
@@ -51,7 +51,7 @@ class Backlog:
         self._filled.set()
 
     def tell(self, news: News) -> None:
-        """News of the connection, or of a bar that was left out, in its place among the final bars."""
+        """News of the connection, in its place among the final bars."""
         self._ordered.append(news)
         self._filled.set()
 

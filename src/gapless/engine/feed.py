@@ -54,9 +54,9 @@ class Feed:
     """A venue's websocket as one sequence of batches.
 
     ``async with Feed(…) as feed`` connects; then ``async for batch in feed.batches()``. ``clock`` is the venue's.
-    A batch holds final bars, ``Connected``, ``Disconnected`` and ``Skipped`` in the order in which they came, then the
-    newest word on each forming bar. All that is heard waits for the consumer, so that history can be caught up with
-    after ``Connected``.
+    A batch holds final bars, ``Connected`` and ``Disconnected`` in the order in which they came, then the newest word
+    on each forming bar. All that is heard waits for the consumer, so that history can be caught up with after
+    ``Connected``. A bar that was due and stayed out is told to the observer: ``Skipped``.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class Feed:
             return
         skipped = head.skipped(bar)
         if skipped is not None:
-            self._tell(Skipped(self.source.name, head.series, skipped))
+            self.observer(Skipped(self.source.name, head.series, skipped))
         head.heard(bar)
         self._count(bar)
         self._backlog.put(bar)
