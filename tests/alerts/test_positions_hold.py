@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -273,7 +274,76 @@ def test_the_profiles_of_the_page_open_positions() -> None:
 
 
 def test_a_bet_against_the_move_is_a_profile_that_counts_from_the_other_side() -> None:
-    """An excess upwards is sold, and bought back when z has come down."""
-    fade = Profile.model_validate({"z": "-z_er_15m", "flow": "1 - taker_buy_share_15m", "stop": {"percent": 5.0},
-                                   "exits": {"z": {"below": -9.0}, "opposite_z": 9.0}})  # fmt: skip
-    assert "-z_er_15m" in inputs(fade)
+    """An excess upwards is sold once takers have let go, and bought back when z has come down."""
+    fade = Profile.model_validate({
+        "z": "-z_er_15m", "flow": "1 - taker_buy_share_15m", "stop": {"percent": 5.0},
+        "entry": {"z_band": [4.0, 6.0]}, "exits": {"z": {"below": 1.5}},
+    })  # fmt: skip
+    assert plan({"z": inputs(fade)[-1]}).expression("z").startswith("-")
+    machine, said = Positions({"p": fade}, ["X:A"], ONE), []
+    for minute, (z, close) in enumerate([(7.0, 100.0), (5.0, 101.0), (2.0, 99.5), (1.0, 99.0)]):
+        columns = {**{n: np.array([close]) for n in ("open", "high", "low", "close")}, "-z_er_15m": np.array([-z])}
+        signals = [(Alert("spike", "X:A", "1m", 0, direction="down"), "p")] if minute == 0 else []
+        said += machine.step(minute * MINUTE, columns, np.array([True]), signals)
+    end = fold(said)
+    assert (end.side, end.opened_at, end.entry, end.exit, end.reason) == (-1, MINUTE, 101.0, 99.0, "z")
+
+
+# ---------------------------------------------------------------- worked out another way, on real bars
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "crypto" / "perp_1m_2025-05.parquet"
+HELD, STOP, TARGETS = 90, 0.4, ((0.3, 0.5), (0.8, 0.5))
+
+
+def first(reached: Any) -> int:
+    """The number of the first bar that did, past the end where none did."""
+    return int(np.argmax(reached)) if reached.any() else len(reached)
+
+
+def worked_out(o: Any, h: Any, low: Any, c: Any, side: int) -> float:
+    """The gross result in percent of one entry at ``c[0]``: when each level was first touched, all bars at once."""
+    entry, ahead, behind = c[0], (h if side > 0 else low)[1:], (low if side > 0 else h)[1:]
+    o, c = o[1:], c[1:]
+    stop = entry * (1 - side * STOP / 100)
+    stopped, late = first(side * (behind - stop) <= 0), HELD - 1
+    total = 0.0
+    for distance, part in TARGETS:
+        target = entry * (1 + side * distance / 100)
+        taken = first(side * (ahead - target) >= 0)
+        opened_beyond = taken < len(o) and side * (o[taken] - target) >= 0
+        if taken <= late and (taken < stopped or (taken == stopped and opened_beyond)):
+            price = o[taken] if opened_beyond else target
+        elif stopped <= late:
+            price = o[stopped] if side * (o[stopped] - stop) <= 0 else stop
+        else:
+            price = c[late]
+        total += part * side * (price - entry) / entry * 100
+    return total
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the real bars are not beside the project")
+def test_results_on_real_bars_are_those_of_another_computation() -> None:
+    """A hundred positions a symbol, long and short, with stop, two targets and a longest hold."""
+    made = Profile.model_validate({
+        "several": True, "stop": {"percent": STOP}, "exits": {"max_bars": HELD},
+        "targets": [{"percent": d, "fraction": f} for d, f in TARGETS],
+    })  # fmt: skip
+    reasons = set()
+    for symbol in ("BTCUSDT", "SOLUSDT"):
+        frame = pl.scan_parquet(SHARED).filter(pl.col("symbol") == symbol).sort("open_time").head(4000).collect()
+        columns = {n: frame[n].to_numpy() for n in ("open", "high", "low", "close")}
+        machine, events = Positions({"p": made}, ["X:A"], ONE), []
+        for n in range(frame.height):
+            side = "up" if n % 74 else "down"
+            fired = n % 37 == 0 and n < frame.height - HELD - 1
+            signals = [(Alert("r", "X:A", "1m", n * MINUTE, direction=side), "p")] if fired else []  # type: ignore[arg-type]
+            at = {name: values[n : n + 1] for name, values in columns.items()}
+            events += machine.step(n * MINUTE, at, np.array([True]), signals)
+        found = [fold(own) for own in by_position(events).values()]
+        assert len(found) > 100
+        for position in found:
+            n = position.signalled_at // MINUTE
+            part = [values[n : n + HELD + 1] for values in columns.values()]
+            assert position.pnl_gross == pytest.approx(worked_out(*part, position.side), abs=1e-9)
+            reasons |= {fill.reason for fill in position.fills}
+    assert reasons == {"stop", "target_1", "target_2", "max_bars"}

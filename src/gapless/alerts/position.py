@@ -201,14 +201,15 @@ def follow(position: Position | None, event: PositionEvent) -> Position:
             f"event {event.number} of position {event.position} does not follow.",
             hint="give the events of one position, from its first, in the order of their numbers",
         )
-    changed = _FOLDS[event.kind](position, event)
-    return replace(changed, number=event.number, ts=event.ts, **_counted(event))
+    changes: dict[str, Any] = {"number": event.number, "ts": event.ts, **_FOLDS[event.kind](position, event)}
+    changes |= {name: event.data[name] for name in _COUNTED if name in event.data}
+    if "bars" in event.data:
+        changes["bars"] = int(event.data["bars"])
+    return replace(position, **changes)
 
 
-def _counted(event: PositionEvent) -> dict[str, Any]:
-    """What any event may change besides: excursions, bars, and the filter that stood in the way."""
-    found: dict[str, Any] = {name: event.data[name] for name in ("best", "worst", "blocked") if name in event.data}
-    return found | ({"bars": int(event.data["bars"])} if "bars" in event.data else {})
+_COUNTED = ("best", "worst", "blocked")  # what any event may change besides
+Changes = dict[str, Any]
 
 
 def _pending(event: PositionEvent) -> Position:
@@ -220,45 +221,41 @@ def _pending(event: PositionEvent) -> Position:
     )  # fmt: skip
 
 
-def _opened(position: Position, event: PositionEvent) -> Position:
+def _opened(position: Position, event: PositionEvent) -> Changes:
     told = cast(dict[str, Any], event.data)
     targets = [(told[f"target_{n}"], told[f"fraction_{n}"]) for n in range(1, int(told["targets"]) + 1)]
-    return replace(
-        position, state="open", opened_at=event.ts, entry=event.price, last=event.price, best=event.price,
-        worst=event.price, bars=0, blocked="", stop=told["stop"], stopped_by=told["stopped_by"], risk=told["risk"],
-        atr=told.get("atr", math.nan), cost=told["cost"], targets=tuple(targets),
-    )  # fmt: skip
+    return {
+        "state": "open", "opened_at": event.ts, "entry": event.price, "last": event.price, "best": event.price,
+        "worst": event.price, "bars": 0, "blocked": "", "stop": told["stop"], "stopped_by": told["stopped_by"],
+        "risk": told["risk"], "atr": told.get("atr", math.nan), "cost": told["cost"], "targets": tuple(targets),
+    }  # fmt: skip
 
 
 def _filled(position: Position, event: PositionEvent) -> tuple[Fill, ...]:
     return (*position.fills, Fill(event.ts, event.price, event.fraction, event.reason))
 
 
-def _partial(position: Position, event: PositionEvent) -> Position:
-    return replace(position, state="partial", fills=_filled(position, event))
+def _partial(position: Position, event: PositionEvent) -> Changes:
+    return {"state": "partial", "fills": _filled(position, event)}
 
 
-def _closed(position: Position, event: PositionEvent) -> Position:
-    return replace(
-        position, state="closed", fills=_filled(position, event), closed_at=event.ts, reason=event.reason,
-        last=event.price,
-    )  # fmt: skip
+def _closed(position: Position, event: PositionEvent) -> Changes:
+    return _ended(position, event) | {"fills": _filled(position, event)}
 
 
-def _moved(position: Position, event: PositionEvent) -> Position:
-    return replace(position, stop=event.price, stopped_by=event.reason)
+def _moved(position: Position, event: PositionEvent) -> Changes:
+    return {"stop": event.price, "stopped_by": event.reason}
 
 
-def _marked(position: Position, event: PositionEvent) -> Position:
-    return replace(position, last=event.price)
+def _marked(position: Position, event: PositionEvent) -> Changes:
+    return {"last": event.price}
 
 
-def _ended(position: Position, event: PositionEvent) -> Position:
-    state: State = "expired" if event.kind == "expired" else "invalidated"
-    return replace(position, state=state, closed_at=event.ts, reason=event.reason, last=event.price)
+def _ended(position: Position, event: PositionEvent) -> Changes:
+    return {"state": event.kind, "closed_at": event.ts, "reason": event.reason, "last": event.price}
 
 
-_FOLDS: dict[str, Callable[[Position, PositionEvent], Position]] = {
+_FOLDS: dict[str, Callable[[Position, PositionEvent], Changes]] = {
     "opened": _opened, "partial": _partial, "moved": _moved, "marked": _marked, "closed": _closed,
     "invalidated": _ended, "expired": _ended,
 }  # fmt: skip
