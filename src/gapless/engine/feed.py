@@ -26,6 +26,7 @@ from gapless import __version__
 from gapless.engine.backlog import Backlog, News, Said
 from gapless.engine.heads import Heads
 from gapless.engine.link import Link, Manners, Tally
+from gapless.engine.venue_time import VenueTime
 from gapless.errors import Faulty
 from gapless.events import ClockSkewed, Connected, Disconnected, Garbled, Observer, Retried, Skipped, Stale, nobody
 from gapless.protocols import Clock, Heard, LiveSource
@@ -37,7 +38,7 @@ _WINDOW = 10  # ticks over which the least lag is taken as the difference of the
 
 @dataclass(frozen=True, slots=True)
 class FeedOptions:
-    """How a feed behaves. Real seconds, but for ``grace`` and ``skew``: µs by the venue's clock."""
+    """How a feed behaves, in real seconds; ``grace`` and ``skew`` are real µs, of which a fast venue sees more."""
 
     manners: Manners = field(default_factory=Manners)
     delays: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0, 30.0)  # before the first, second, … attempt to open again
@@ -136,12 +137,15 @@ class Feed:
 
     @property
     def full(self) -> bool:
+        """Must the sockets wait?"""
         return self._backlog.full
 
     async def room(self) -> None:
+        """Wait for the consumer."""
         await self._backlog.room()
 
     def heard(self, bar: Heard) -> None:
+        """A link read a bar."""
         head = self._heads.of(bar)
         if head is None:
             self.tally.strays += 1
@@ -163,15 +167,18 @@ class Feed:
         self._least = lag if self._least is None else min(lag, self._least)
 
     def garbled(self, error: Faulty) -> None:
+        """A link read what is none."""
         self.tally.garbled += 1
         self.observer(Garbled(self.source.name, error.message))
 
     def confirmed(self, link: Link, series: tuple[Series, ...]) -> None:
+        """The venue accepted a subscription."""
         link.said_at = max(link.said_at, self.clock())
         if not link.quiet:
             self.connected(series)
 
     def refused(self, link: Link, series: Series, reason: str) -> None:
+        """The venue did not."""
         self.disconnected((series,), self.clock(), reason)
 
     # ---- news
@@ -198,7 +205,7 @@ class Feed:
     async def _look(self) -> None:
         for looks in itertools.count(1):
             await asyncio.sleep(self.options.tick)
-            by = self.clock() - self.options.grace
+            by = self.clock() - self._there(self.options.grace)
             for head in self._heads.fallen_behind(by):
                 self.observer(Stale(self.source.name, head.series, head.due or 0))
             for line in self._lines:
@@ -207,9 +214,14 @@ class Feed:
             if looks % _WINDOW == 0:
                 self._compare_clocks()
 
+    def _there(self, real: int) -> int:
+        """So much real time as the venue's clock shows it."""
+        rate = self.clock.rate if isinstance(self.clock, VenueTime) else 1.0
+        return int(real * max(1.0, rate))
+
     def _compare_clocks(self) -> None:
         least, self._least = self._least, None
-        if least is not None and abs(least - self._told_skew) > self.options.skew:
+        if least is not None and abs(least - self._told_skew) > self._there(self.options.skew):
             self._told_skew = least
             self.observer(ClockSkewed(self.source.name, -least / SECOND))
 
@@ -281,7 +293,8 @@ class _Line:
         elif old.task.done():
             await self._lost()
             new.quiet = False
-            self.feed.connected(new.live)
+            if new.live:
+                self.feed.connected(new.live)
         else:
             new.quiet = False
             self._links.pop(0)
