@@ -11,8 +11,7 @@ import numpy.typing as npt
 from gapless.features.ops import COMPILED, Kernels
 from gapless.features.program import Floats, Ints, Program
 
-BLOCK = 4096  # bars at once; the kernels go over them in stretches that fit the first-level cache
-WIDE = 8192  # with long lags wider blocks pay: what is carried from block to block is copied less often
+BLOCK = 2048  # bars at once: all slots together should stay in the second-level cache
 
 
 def run_time(
@@ -24,8 +23,8 @@ def run_time(
     """
     count = len(next(iter(columns.values())))
     reach = program.reach
-    width = min(max(block, reach, min(8 * reach, WIDE)), max(count, 1))
-    buffer = np.full((program.slots, reach + width), np.nan)
+    width = min(max(block, reach), max(count, 1))
+    buffer = np.empty((program.slots, reach + width))  # nothing is read before it has been written
     for slot, value in program.consts:
         buffer[slot] = value
     numbers = _unpack(program, state, buffer)
@@ -35,8 +34,6 @@ def run_time(
         for name, slot in program.inputs:
             buffer[slot, reach : reach + bars] = columns[name][start : start + bars]
         kernels.run_batch(program, buffer, numbers, outputs, reach, reach + bars, start)
-        for slot, kept in program.kept:
-            buffer[slot, reach - kept : reach] = buffer[slot, reach + bars - kept : reach + bars]
     return list(outputs), _pack(program, numbers, buffer, kernels)
 
 
@@ -62,7 +59,7 @@ class Live:
 
     def __init__(self, program: Program, symbols: int, kernels: Kernels = COMPILED) -> None:
         self.program, self.kernels = program, kernels
-        sizes = [1 << (kept - 1).bit_length() for _, kept in program.kept]
+        sizes = [1 << (kept - 1).bit_length() for kept in program.kept[:, 1].tolist()]
         self.rings: Ints = np.full((program.slots, 2), -1, dtype=np.int64)
         for (slot, _), base, size in zip(program.kept, np.cumsum([0, *sizes]), sizes, strict=False):
             self.rings[slot] = base, size - 1

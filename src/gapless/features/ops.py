@@ -36,30 +36,37 @@ from gapless.features.kernels.compiled import (
     caller,
     compiled,
     driver,
+    flat,
 )
 from gapless.features.kernels.lanes import copy, hand_over
 from gapless.features.kernels.recursions import view
 from gapless.features.program import Program
 
+STRETCH = 1024  # bars an instruction runs over at once: its lanes should stay in the first-level cache
 call_lanes, call_time, call_four, call_symbols = (caller(of) for of in (OF_LANES, OF_TIME, OF_FOUR, OF_SYMBOLS))
 
 
 @driver
 def drive_batch(
-    table: Table, prog: Table, par: Rows, buf: Rows, base: Table, st: Lane, out: Rows, outputs: Table,
+    table: Table, prog: Table, par: Rows, buf: Rows, base: Table, st: Lane, out: Rows, outputs: Table, kept: Table,
     a: int, b: int, at: int, stretch: int,
 ) -> None:  # fmt: skip
     """One symbol over the bars ``[a, b)``, a stretch at a time; the outputs go to ``out`` from ``at`` on.
 
     ``buf`` is (slot, time); lags reach back before ``a``. A slot that nobody reads at a lag stands at ``base`` in every
-    stretch, so that it stays in the processor's cache.
+    stretch, so that it stays in the processor's cache. In the end the newest bars are put before ``a``, for the next.
     """
     for start in range(a, b, stretch):
         end = min(start + stretch, b)
         run_stretch(table, prog, par, buf, base, st, start, end)
         for k in range(outputs.shape[0]):
             lane = view(buf, base, outputs[k], 0, start, end)
-            hand_over(lane, out[k, at + start - a : at + end - a])
+            hand_over(lane, flat(out, k * out.shape[1] + at + start - a, end - start))
+    for k in range(kept.shape[0]):
+        first, bars = kept[k, 0] * buf.shape[1], kept[k, 1]
+        before, newest = flat(buf, first + a - bars, bars), flat(buf, first + b - bars, bars)
+        for i in range(bars):
+            before[i] = newest[i]
 
 
 @compiled
@@ -77,12 +84,13 @@ def run_stretch(table: Table, prog: Table, par: Rows, buf: Rows, base: Table, st
         y = view(buf, base, prog[pc, 4], prog[pc, 5], a, b)
         z = view(buf, base, prog[pc, 6], prog[pc, 7], a, b)
         o = view(buf, base, prog[pc, 1], 0, a, b)
+        q = flat(par, pc * par.shape[1], par.shape[1])
         if op <= code.SQUARED:
-            call_lanes(address, view(buf, base, prog[pc, 2], prog[pc, 3], a, b), y, z, o, par[pc])
+            call_lanes(address, view(buf, base, prog[pc, 2], prog[pc, 3], a, b), y, z, o, q)
         else:
             more = int(par[pc, 0]) - 1 if op <= code.ROBUST_ZSCORE else 0
             x = view(buf, base, prog[pc, 2], prog[pc, 3], a - more, b)
-            call_time(address, x, y, z, o, st[prog[pc, 8] :], par[pc])
+            call_time(address, x, y, z, o, st[prog[pc, 8] :], q)
         pc += np.int64(1)
 
 
@@ -122,20 +130,20 @@ def drive_live(
         x = lagged(prog, pc, 0, cur, hist, rings, heads, who, level)
         y = lagged(prog, pc, 1, cur, hist, rings, heads, who, level)
         z = lagged(prog, pc, 2, cur, hist, rings, heads, who, level)
-        o = cur[prog[pc, 1], :m]
+        o, q = flat(cur, prog[pc, 1] * cur.shape[1], m), flat(par, pc * par.shape[1], par.shape[1])
         if op <= code.SQUARED:
-            call_lanes(address, x, y, z, o, par[pc])
+            call_lanes(address, x, y, z, o, q)
         elif op <= code.AGE:
             par_of_fold[0], par_of_fold[1] = par[pc, 0], par[pc, 1]  # slices would compile text for errors
-            scratch = cur[cur.shape[0] - 3, :m]
+            scratch = flat(cur, (cur.shape[0] - 3) * cur.shape[1], m)
             fold_live(address, prog, par_of_fold, pc, x, y, o, scratch, hist, rings, heads, who, level)
         elif op <= code.ROBUST_ZSCORE:
             ordered_live(address, prog, par, pc, x, o, hist, rings, heads, who)
         else:
-            call_symbols(address, x, y, z, o, st, prog[pc, 8], who, level, par[pc])
+            call_symbols(address, x, y, z, o, st, prog[pc, 8], who, level, q)
     keep(cur, hist, rings, heads, who, level)
     for k in range(outputs.shape[0]):
-        hand_over(cur[outputs[k], :m], out[k])
+        hand_over(flat(cur, outputs[k] * cur.shape[1], m), flat(out, k * m, m))
 
 
 @compiled
@@ -154,11 +162,12 @@ def lagged(
     """Operand ``j`` of an instruction: a slot's lane, a row of its ring, or gathered from the ring into scratch."""
     m, slot, lag = who.shape[0], prog[pc, 2 + 2 * j], prog[pc, 3 + 2 * j]
     if lag == 0 or m == 0:
-        return cur[slot, :m]
+        return flat(cur, slot * cur.shape[1], m)
     if level:
-        return hist[rings[slot, 0] + ((heads[0] - lag) & rings[slot, 1]), :m]
-    past(hist, rings[slot, 0], rings[slot, 1], heads, who, lag, cur[cur.shape[0] - 3 + j, :m])
-    return cur[cur.shape[0] - 3 + j, :m]
+        return flat(hist, (rings[slot, 0] + ((heads[0] - lag) & rings[slot, 1])) * hist.shape[1], m)
+    scratch = flat(cur, (cur.shape[0] - 3 + j) * cur.shape[1], m)
+    past(hist, rings[slot, 0], rings[slot, 1], heads, who, lag, scratch)
+    return scratch
 
 
 @compiled
@@ -172,7 +181,7 @@ def fold_live(
     for j in range(int(par[0]) - 1, 0, -1):
         par[2] = float(j)
         if level and m > 0:
-            row = hist[rings[slot, 0] + ((heads[0] - lag - j) & rings[slot, 1]), :m]
+            row = flat(hist, (rings[slot, 0] + ((heads[0] - lag - j) & rings[slot, 1])) * hist.shape[1], m)
             call_lanes(address, row, y, y, o, par)
         else:
             past(hist, rings[slot, 0], rings[slot, 1], heads, who, lag + j, scratch)
@@ -206,9 +215,9 @@ def keep(cur: Rows, hist: Rows, rings: Table, heads: Table, who: Table, level: b
         if mask < 0 or m == 0:
             continue
         if level:
-            row = hist[base + (heads[0] & mask), :m]
+            row, newest = flat(hist, (base + (heads[0] & mask)) * hist.shape[1], m), flat(cur, slot * cur.shape[1], m)
             for i in range(m):
-                row[i] = cur[slot, i]
+                row[i] = newest[i]
         else:
             for i in range(m):
                 hist[base + (heads[who[i]] & mask), who[i]] = cur[slot, i]
@@ -219,10 +228,26 @@ def keep(cur: Rows, hist: Rows, rings: Table, heads: Table, who: Table, level: b
 _ADDRESSES = Addresses()
 
 
-def run_batch(program: Program, buf: Rows, st: Lane, out: Rows, a: int, b: int, at: int, stretch: int = 512) -> None:
+def run_batch(
+    program: Program, buf: Rows, st: Lane, out: Rows, a: int, b: int, at: int, stretch: int = STRETCH
+) -> None:
     """``drive_batch`` of a program."""
     table = _ADDRESSES.of(program.used, BATCH)
-    drive_batch(table, program.rows, program.params, buf, program.base, st, out, program.outputs, a, b, at, stretch)
+    drive_batch(
+        table,
+        program.rows,
+        program.params,
+        buf,
+        program.base,
+        st,
+        out,
+        program.outputs,
+        program.kept,
+        a,
+        b,
+        at,
+        stretch,
+    )
 
 
 def run_live(
@@ -266,9 +291,14 @@ def interpreted(**replaced: Callable[..., Any]) -> Kernels:
         plain = getattr(function, "py_func", function)
         if isinstance(plain, FunctionType) and plain.__module__.startswith(__package__):
             space[name] = FunctionType(plain.__code__, space, name, plain.__defaults__)
+    space["flat"] = _flat
     space.update(replaced)
     space["_ADDRESSES"] = _Functions(space)
     return Kernels(space["run_batch"], space["run_live"], space["copy"], space["run_across"])
+
+
+def _flat(rows: Rows, start: int, count: int) -> Lane:
+    return rows.reshape(-1)[start : start + count]
 
 
 def _called(function: Callable[..., None], *arguments: Any) -> None:

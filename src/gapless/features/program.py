@@ -41,7 +41,7 @@ class Program:
     slots: int
     inputs: tuple[tuple[str, int], ...]
     consts: tuple[tuple[int, float], ...]
-    kept: tuple[tuple[int, int], ...]
+    kept: Ints
     outputs: Ints
     base: Ints
     numbers: int
@@ -50,12 +50,12 @@ class Program:
     @property
     def reach(self) -> int:
         """The greatest lag."""
-        return max((bars for _, bars in self.kept), default=0)
+        return int(self.kept[:, 1].max(initial=0))
 
     @property
     def state_size(self) -> int:
         """Numbers in the state vector of one symbol."""
-        return self.numbers + sum(bars for _, bars in self.kept)
+        return self.numbers + int(self.kept[:, 1].sum())
 
     def fresh_state(self) -> Floats:
         """The state before the first bar: nothing counted, nothing known."""
@@ -118,7 +118,7 @@ class _Compiler:
             slots=self.count,
             inputs=tuple((entry[i].name, self.slot[i]) for i in self.order if entry[i].op == INPUT),
             consts=tuple((self.slot[i], entry[i].params[0]) for i in self.order if entry[i].op == CONST),
-            kept=tuple((self.slot[i], self.lags[i]) for i in self.order if self.lags[i]),
+            kept=np.array([(self.slot[i], self.lags[i]) for i in self.order if self.lags[i]], np.int64).reshape(-1, 2),
             outputs=np.array([self.slot[i] for i in self.roots], dtype=np.int64),
             base=self._base(),
             numbers=self.numbers,

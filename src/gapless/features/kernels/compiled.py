@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import types
 from numba.extending import intrinsic
+from numba.np import arrayobj
 
 F = TypeVar("F", bound=Callable[..., Any])
 Lane = npt.NDArray[np.float64]
@@ -128,6 +129,24 @@ def caller(signature: Signature) -> Any:
         return types.void(types.int64, types.StarArgTuple(signature)), generate
 
     return call
+
+
+@cast(Callable[[Callable[..., Any]], Callable[[Rows, int, int], Lane]], intrinsic)
+def flat(_: Any, rows: Any, start: Any, count: Any) -> Any:
+    """``count`` numbers from the place ``start`` of the table on, row after row, as a lane that does not own them.
+
+    Slices do the same, but count who holds the table, and look for negative places: more than a short lane's work.
+    """
+
+    def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
+        table = arrayobj.make_array(_ROWS)(context, builder, values[0])
+        lane = arrayobj.make_array(_LANE)(context, builder)
+        size = context.get_constant(types.intp, 8)
+        place = builder.gep(table.data, [values[1]])
+        arrayobj.populate_array(lane, place, [values[2]], [size], size, None)
+        return lane._getvalue()
+
+    return _LANE(_ROWS, types.int64, types.int64), generate
 
 
 def announced(dispatcher: F) -> F:

@@ -5,7 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from gapless.features import operators as code
-from gapless.features.kernels.compiled import BATCH, LIVE, OF_FOUR, OF_SYMBOLS, Lane, Rows, Table, compiled, kernel
+from gapless.features.kernels.compiled import (
+    BATCH,
+    LIVE,
+    OF_FOUR,
+    OF_SYMBOLS,
+    Lane,
+    Rows,
+    Table,
+    compiled,
+    flat,
+    kernel,
+)
 
 nan = np.nan
 Step = tuple[float, float, float, float]
@@ -16,7 +27,7 @@ Base = Table  # a list of whole numbers
 def view(buf: Rows, base: Base, slot: int, lag: int, a: int, b: int) -> Lane:
     """A slot over the bars ``[a, b)``, read at a lag; where ``base`` holds a place, that is where it always stands."""
     start = a - lag if base[slot] < 0 else base[slot]
-    return buf[slot, start : start + b - a]
+    return flat(buf, slot * buf.shape[1] + start, b - a)
 
 
 @compiled
@@ -110,55 +121,63 @@ def rma_time(x: Lane, o: Lane, s: Lane, n: float) -> None:
     s[0], s[1], s[2] = y, c, e
 
 
+@compiled
+def calm(prog: Table, par: Rows, buf: Rows, base: Base, st: Lane, pc: int, last: int, a: int, b: int) -> bool:
+    """Are some recursions all past their seeds, with nothing missing in ``[a, b)``?"""
+    for i in range(pc, last + 1):
+        x = view(buf, base, prog[i, 2], prog[i, 3], a, b)
+        if not settled(x, st[prog[i, 8] + 1], par[i, 0]):
+            return False
+    return True
+
+
 @kernel(OF_FOUR, code.EMA, drivers=(BATCH,))
 def four_ema(prog: Table, par: Rows, buf: Rows, base: Base, st: Lane, pc: int, last: int, a: int, b: int) -> None:
     """Up to four exponential means along time, side by side: each alone only waits for its own last result.
 
     One may stand twice among the four: it then computes the same and stores the same.
     """
+    if not calm(prog, par, buf, base, st, pc, last, a, b):
+        for i in range(pc, last + 1):
+            x, o = view(buf, base, prog[i, 2], prog[i, 3], a, b), view(buf, base, prog[i, 1], 0, a, b)
+            ema_time(x, o, st[prog[i, 8] :], par[i, 0], par[i, 1])
+        return
     i0, i1, i2, i3 = pc, min(pc + 1, last), min(pc + 2, last), last
     o0, o1 = view(buf, base, prog[i0, 1], 0, a, b), view(buf, base, prog[i1, 1], 0, a, b)
     o2, o3 = view(buf, base, prog[i2, 1], 0, a, b), view(buf, base, prog[i3, 1], 0, a, b)
     x0, x1 = view(buf, base, prog[i0, 2], prog[i0, 3], a, b), view(buf, base, prog[i1, 2], prog[i1, 3], a, b)
     x2, x3 = view(buf, base, prog[i2, 2], prog[i2, 3], a, b), view(buf, base, prog[i3, 2], prog[i3, 3], a, b)
-    s0, s1, s2, s3 = st[prog[i0, 8] :], st[prog[i1, 8] :], st[prog[i2, 8] :], st[prog[i3, 8] :]
-    calm = settled(x0, s0[1], par[i0, 0]) and settled(x1, s1[1], par[i1, 0])
-    if not (calm and settled(x2, s2[1], par[i2, 0]) and settled(x3, s3[1], par[i3, 0])):
-        for i in range(pc, last + 1):
-            x, o = view(buf, base, prog[i, 2], prog[i, 3], a, b), view(buf, base, prog[i, 1], 0, a, b)
-            ema_time(x, o, st[prog[i, 8] :], par[i, 0], par[i, 1])
-        return
-    y0, y1, y2, y3 = s0[0], s1[0], s2[0], s3[0]
+    k0, k1, k2, k3 = prog[i0, 8], prog[i1, 8], prog[i2, 8], prog[i3, 8]
+    y0, y1, y2, y3 = st[k0], st[k1], st[k2], st[k3]
     q0, q1, q2, q3 = par[i0, 1], par[i1, 1], par[i2, 1], par[i3, 1]
     for i in range(b - a):
         v0, v1, v2, v3 = x0[i], x1[i], x2[i], x3[i]
         y0, y1, y2, y3 = ema_next(v0, y0, q0), ema_next(v1, y1, q1), ema_next(v2, y2, q2), ema_next(v3, y3, q3)
         o0[i], o1[i], o2[i], o3[i] = y0, y1, y2, y3
-    s0[0], s1[0], s2[0], s3[0] = y0, y1, y2, y3
+    st[k0], st[k1], st[k2], st[k3] = y0, y1, y2, y3
 
 
 @kernel(OF_FOUR, code.RMA, drivers=(BATCH,))
 def four_rma(prog: Table, par: Rows, buf: Rows, base: Base, st: Lane, pc: int, last: int, a: int, b: int) -> None:
     """Up to four of Wilder's means along time, likewise."""
+    if not calm(prog, par, buf, base, st, pc, last, a, b):
+        for i in range(pc, last + 1):
+            x, o = view(buf, base, prog[i, 2], prog[i, 3], a, b), view(buf, base, prog[i, 1], 0, a, b)
+            rma_time(x, o, st[prog[i, 8] :], par[i, 0])
+        return
     i0, i1, i2, i3 = pc, min(pc + 1, last), min(pc + 2, last), last
     o0, o1 = view(buf, base, prog[i0, 1], 0, a, b), view(buf, base, prog[i1, 1], 0, a, b)
     o2, o3 = view(buf, base, prog[i2, 1], 0, a, b), view(buf, base, prog[i3, 1], 0, a, b)
     x0, x1 = view(buf, base, prog[i0, 2], prog[i0, 3], a, b), view(buf, base, prog[i1, 2], prog[i1, 3], a, b)
     x2, x3 = view(buf, base, prog[i2, 2], prog[i2, 3], a, b), view(buf, base, prog[i3, 2], prog[i3, 3], a, b)
-    s0, s1, s2, s3 = st[prog[i0, 8] :], st[prog[i1, 8] :], st[prog[i2, 8] :], st[prog[i3, 8] :]
+    k0, k1, k2, k3 = prog[i0, 8], prog[i1, 8], prog[i2, 8], prog[i3, 8]
+    y0, y1, y2, y3 = st[k0], st[k1], st[k2], st[k3]
     n0, n1, n2, n3 = par[i0, 0], par[i1, 0], par[i2, 0], par[i3, 0]
-    calm = settled(x0, s0[1], n0) and settled(x1, s1[1], n1) and settled(x2, s2[1], n2) and settled(x3, s3[1], n3)
-    if not calm:
-        for i in range(pc, last + 1):
-            x, o = view(buf, base, prog[i, 2], prog[i, 3], a, b), view(buf, base, prog[i, 1], 0, a, b)
-            rma_time(x, o, st[prog[i, 8] :], par[i, 0])
-        return
-    y0, y1, y2, y3 = s0[0], s1[0], s2[0], s3[0]
     for i in range(b - a):
         v0, v1, v2, v3 = x0[i], x1[i], x2[i], x3[i]
         y0, y1, y2, y3 = rma_next(v0, y0, n0), rma_next(v1, y1, n1), rma_next(v2, y2, n2), rma_next(v3, y3, n3)
         o0[i], o1[i], o2[i], o3[i] = y0, y1, y2, y3
-    s0[0], s1[0], s2[0], s3[0] = y0, y1, y2, y3
+    st[k0], st[k1], st[k2], st[k3] = y0, y1, y2, y3
 
 
 @compiled
@@ -171,9 +190,7 @@ def all_settled(x: Lane, c: Lane, n: float) -> bool:
 
 
 @kernel(OF_SYMBOLS, code.EMA, drivers=(LIVE,))
-def symbols_ema(
-    x: Lane, y: Lane, z: Lane, o: Lane, st: Rows, k: int, who: Base, level: bool, par: Lane
-) -> None:  # fmt: skip
+def symbols_ema(x: Lane, y: Lane, z: Lane, o: Lane, st: Rows, k: int, who: Base, level: bool, par: Lane) -> None:
     """One step of an exponential mean of every symbol in ``who``; ``st`` is (number, symbol), from row ``k`` on.
 
     ``level``: they are the first symbols, in order; where all are seeded and nothing is missing the lane is one loop.
@@ -190,9 +207,7 @@ def symbols_ema(
 
 
 @kernel(OF_SYMBOLS, code.RMA, drivers=(LIVE,))
-def symbols_rma(
-    x: Lane, y: Lane, z: Lane, o: Lane, st: Rows, k: int, who: Base, level: bool, par: Lane
-) -> None:  # fmt: skip
+def symbols_rma(x: Lane, y: Lane, z: Lane, o: Lane, st: Rows, k: int, who: Base, level: bool, par: Lane) -> None:
     """One step of Wilder's mean of every symbol, likewise."""
     u, c, e = st[k], st[k + 1], st[k + 2]
     if level and all_settled(x, c, par[0]):
