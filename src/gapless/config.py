@@ -75,6 +75,7 @@ class SourceSection(Section):
 
     kind: str | None = Field(default=None, description="binance or binance-usdm; the section's name if left out")
     base_url: str | None = Field(default=None, description="another address, for example a simulated venue")
+    ws_url: str | None = Field(default=None, description="another address of its websocket")
     weight: int | None = Field(default=None, ge=0, description="request weight per minute to stay under; 0 = unlimited")
     concurrency: int | None = Field(default=None, ge=1, le=64, description="requests under way at once")
     timeout: str = Field(default="20s", description="for one request")
@@ -161,6 +162,38 @@ class BackfillSection(Section):
         return tuple(_checked(v, Timeframe.parse) for v in value)
 
 
+class LiveSection(Section):
+    """What `gapless live` looks after, and how."""
+
+    symbols: tuple[str, ...] = Field(default=(), strict=False, description="instruments; or universe")
+    universe: str | None = Field(default=None, description="a list named under [universes]")
+    timeframes: tuple[str, ...] = Field(default=("1m",), strict=False, description="each is streamed and decided")
+    features: tuple[str, ...] | None = Field(
+        default=None, strict=False, description="names under [features] whose rows are stored; all of them if left out"
+    )
+    history: str = Field(default="2d", description="what is fetched of a series that has nothing stored")
+    grace: str = Field(default="3s", description="how long after its close a bar time waits for stragglers")
+    verify: str = Field(default="1h", description="how often what came by stream is compared with REST")
+    checkpoint: str = Field(default="1h", description="how often the desk's memory is kept for the next process")
+    drain: str = Field(default="10s", description="the longest a stop may take")
+    tell_within: str = Field(default="1h", description="an alert found out later than this is kept, not sent")
+
+    @field_validator("symbols")
+    @classmethod
+    def _instruments(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_checked(v, Instrument.parse) for v in value)
+
+    @field_validator("timeframes")
+    @classmethod
+    def _timeframes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_checked(v, Timeframe.parse) for v in value)
+
+    @field_validator("history", "grace", "verify", "checkpoint", "drain", "tell_within")
+    @classmethod
+    def _durations(cls, value: str) -> str:
+        return _checked(value, parse_duration)
+
+
 class Config(Section):
     """The whole file."""
 
@@ -172,6 +205,7 @@ class Config(Section):
     universes: dict[str, UniverseSection] = {}
     features: dict[str, str] = {}
     notify: dict[str, NotifySection] = {}
+    live: LiveSection = LiveSection()
     groups: dict[str, dict[str, str]] = {}
     alerts: dict[str, AlertSection] = {}
     positions: dict[str, Profile] = {}
@@ -309,6 +343,10 @@ max_concurrent = 8            # requests under way at once
 # [features]
 # rsi14 = "rsi(close, 14)"
 # trend = "ema(close, 50) - ema(close, 200)"
+
+# [live]                      # what `gapless live` looks after
+# universe = "majors"         # or symbols = ["BINANCE:BTCUSDT"]
+# timeframes = ["1m"]
 
 # [groups.sector]             # for features that compare instruments: demean(close, by="sector")
 # "BINANCE:BTCUSDT" = "L1"

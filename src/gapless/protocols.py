@@ -358,5 +358,76 @@ class FeatureStore(Protocol):
         ...
 
     def remember_set(self, name: str, timeframe: Timeframe, features: Mapping[str, tuple[str, str]]) -> None:
-        """Note which (expression, version) each column of a set is."""
+        """Note which (expression, version) each column of a set is, and that it is built now."""
+        ...
+
+    def feature_sets(self, timeframe: Timeframe) -> Mapping[str, Mapping[str, tuple[str, str]]]:
+        """The (expression, version) of each column of every set that was ever built and not given up since."""
+        ...
+
+
+# ---------------------------------------------------------------- what the live desk decided
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One decision: ``kind`` alert or position, a key that is the same whenever it is decided again, and what it is."""
+
+    kind: str
+    timeframe: str
+    key: str
+    ts: int
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What deciding again changed: entries that are new, and those that stand no more."""
+
+    added: tuple[Entry, ...] = ()
+    withdrawn: tuple[Entry, ...] = ()
+
+
+class Journal(Protocol):
+    """The desk's durable memory: decisions, feature rows, checkpoints. Nothing in it is changed or taken out."""
+
+    def decide(
+        self,
+        timeframe: Timeframe,
+        since: int,
+        until: int,
+        entries: Sequence[Entry],
+        *,
+        now: int,
+        moments: Iterable[tuple[str, int, pl.DataFrame]] = (),
+    ) -> Changes:
+        """Make ``entries`` what stands of the bar times from ``since`` to ``until``; feature rows by (set, ts)."""
+        ...
+
+    def decided(self, timeframe: Timeframe) -> int | None:
+        """The newest bar time that was decided; None where none ever was."""
+        ...
+
+    def remember(self, facts: Mapping[str, Any]) -> None:
+        """Remember values by name."""
+        ...
+
+    def entries(self, kind: str, timeframe: Timeframe | None = None) -> list[dict[str, Any]]:
+        """What stands, by time."""
+        ...
+
+    def keep(self, desk: str, ts: int, body: bytes, *, now: int) -> None:
+        """Keep the memory after ``ts``."""
+        ...
+
+    def checkpoints(self, desk: str) -> list[int]:
+        """The bar times whose memory is kept, newest first."""
+        ...
+
+    def checkpoint(self, desk: str, ts: int) -> bytes | None:
+        """The memory after ``ts``; None where it is not kept, or damaged."""
+        ...
+
+    def forget_checkpoints(self, desk: str, after: int) -> None:
+        """Let go of memories of bar times from ``after`` on."""
         ...

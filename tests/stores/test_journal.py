@@ -80,5 +80,5 @@ def test_checkpoints_thin_out(journal: Journal) -> None:
 
 def test_facts_are_kept(journal: Journal) -> None:
     """Small facts survive the process."""
-    journal.remember(since=5, rules=["a"])
+    journal.remember({"since": 5, "rules": ["a"]})
     assert (journal.fact("since"), journal.fact("rules"), journal.fact("other")) == (5, ["a"], None)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gapless.spans import iso
+from gapless.spans import iso, parse_time
 
 Direction = Literal["up", "down", ""]
 Severity = Literal["info", "warning", "critical"]
@@ -49,5 +49,21 @@ class Alert:
         return {
             "id": self.id, "rule": self.rule, "kind": self.kind, "instrument": self.instrument,
             "timeframe": self.timeframe, "ts": iso(self.ts), "direction": self.direction, "severity": self.severity,
-            "level": self.level, "evidence": dict(self.evidence), "members": list(self.members), "muted": self.muted,
+            "level": self.level, "evidence": {k: None if v != v else v for k, v in self.evidence.items()},
+            "members": list(self.members), "muted": self.muted,
         }  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Alert:
+        """The alert that ``to_dict`` told of; more keys are no harm.
+
+        >>> spike = Alert("spike", "X:A", "1m", 60_000_000, direction="up", evidence={"z": 3.5})
+        >>> Alert.from_dict(spike.to_dict()) == spike
+        True
+        """
+        names = ("rule", "instrument", "timeframe", "kind", "direction", "severity", "level", "muted")
+        evidence = {k: float("nan") if v is None else v for k, v in found["evidence"].items()}
+        return cls(
+            **{name: found[name] for name in names},
+            ts=parse_time(found["ts"]), evidence=evidence, members=tuple(found["members"]),
+        )  # fmt: skip

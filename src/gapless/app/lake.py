@@ -88,7 +88,7 @@ class Lake:
             raise UnknownName("fill", fill, _FILLS)
         chosen, bar = _instruments(instruments), Timeframe.parse(timeframe)
         known = None if as_of is None else parse_time(as_of)
-        frame = self.store.bars(chosen, bar, _span(start, end), as_of=known)
+        frame = self.store.bars(chosen, bar, span_of(start, end), as_of=known)
         used = [n for n in EXTRAS if frame[n].null_count() < frame.height]
         columns = [n for n in SCHEMA if n not in EXTRAS or n in used] + (["source", "known_at"] if provenance else [])
         frame = frame.select(columns)
@@ -130,7 +130,7 @@ class Lake:
         """``gaps`` as objects."""
         return coverage.gaps(
             self.store, self.config, instruments=_instruments(instruments), timeframes=self._timeframes(timeframes),
-            within=_span(start, end), classes=classes,
+            within=span_of(start, end), classes=classes,
         )  # fmt: skip
 
     def coverage(self, timeframes: Sequence[str] | str | None = None) -> pl.DataFrame:
@@ -182,6 +182,7 @@ class Lake:
         layout: Literal["wide", "long"] = "wide",
         members: Mapping[str, SpanSet] | None = None,
         coverage: bool = False,
+        universe: str | None = None,
     ) -> pl.DataFrame:
         """Feature rows by (instrument, ts): stored where they are built, otherwise computed now: the same bits.
 
@@ -191,16 +192,16 @@ class Lake:
         bars as they were known at that time.
 
         Features that compare instruments (``rank`` …) compare those of the call, in the groups of ``[groups.NAME]`` of
-        gapless.toml. ``members``: when each of them belongs. ``coverage`` adds ``NAME_coverage``: members with a value
-        ÷ members expected.
+        gapless.toml; with ``universe``, those of ``[universes.NAME]``, whichever of them rows are asked of.
+        ``members``: when each belongs. ``coverage`` adds ``NAME_coverage``: members with a value ÷ members expected.
         """
         from gapless.app import reading
         from gapless.engine.across import Scope
 
         return reading.features(
             self.store, self.config, features, _instruments(instruments), Timeframe.parse(timeframe),
-            _span(start, end), as_of=None if as_of is None else parse_time(as_of), layout=layout,
-            scope=Scope(self.config.groups, members, coverage),
+            span_of(start, end), as_of=None if as_of is None else parse_time(as_of), layout=layout,
+            scope=Scope(self.config.groups, members, coverage), universe=universe,
         )  # fmt: skip
 
     def dataset(
@@ -236,7 +237,7 @@ class Lake:
         dataset.check_names(features)
         rows = reading.features(
             self.store, self.config, {**features, "_label": label}, _instruments(instruments), shape.timeframe,
-            _span(start, end), as_of=None if as_of is None else parse_time(as_of),
+            span_of(start, end), as_of=None if as_of is None else parse_time(as_of),
             scope=Scope(self.config.groups, members),
         )  # fmt: skip
         labels = rows.select("instrument", "ts", "available_at", "_label")
@@ -244,6 +245,18 @@ class Lake:
         return table if join is None else dataset.join_known(table, join, join_columns or _others(join))
 
     # ------------------------------------------------------------
+
+    def alerts(self, *, start: Time = None, end: Time = None, withdrawn: bool = False) -> list[dict[str, Any]]:
+        """Alerts of live runs that stand, by time; ``withdrawn``: those too that a later correction took back."""
+        from gapless.app import decisions
+
+        return decisions.alerts(self, span=span_of(start, end), withdrawn=withdrawn)
+
+    def positions(self) -> list[dict[str, Any]]:
+        """Paper positions of live runs, by the time of their signal."""
+        from gapless.app import decisions
+
+        return [position.to_dict() for position in decisions.positions(self)]
 
     def timeframes(self) -> list[str]:
         """Timeframes the lake knows anything of."""
@@ -265,7 +278,8 @@ def _instruments(names: Sequence[str] | str | None) -> list[Instrument] | None:
     return [Instrument.parse(n) for n in ([names] if isinstance(names, str) else names)]
 
 
-def _span(start: Time, end: Time) -> Span | None:
+def span_of(start: Time, end: Time) -> Span | None:
+    """A span from times that may be left out; None for all of time."""
     if start is None and end is None:
         return None
     return Span.parse(EARLIEST if start is None else start, LATEST if end is None else end)

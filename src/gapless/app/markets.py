@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from gapless.calendars import MarketCalendar, Override, calendar, venue_calendar
 from gapless.config import CalendarSection, Config, SourceSection
 from gapless.errors import UnknownName, UsageError
-from gapless.protocols import Source
-from gapless.sources import binance
+from gapless.protocols import LiveSource, Source
+from gapless.series import Instrument
+from gapless.sources import binance, binance_live
 from gapless.spans import SECOND, parse_duration
 
 if TYPE_CHECKING:
@@ -24,11 +25,12 @@ class Vendor:
     venue: str
     make: Callable[..., Source]
     dense: bool
+    live: Callable[..., LiveSource] | None = None
 
 
 VENDORS = {
-    "binance": Vendor("BINANCE", binance.spot, dense=True),
-    "binance-usdm": Vendor("BINANCEUSDM", binance.usdm, dense=True),
+    "binance": Vendor("BINANCE", binance.spot, dense=True, live=binance_live.spot_live),
+    "binance-usdm": Vendor("BINANCEUSDM", binance.usdm, dense=True, live=binance_live.usdm_live),
 }
 
 
@@ -54,6 +56,13 @@ def market(config: Config, venue: str) -> MarketCalendar:
     return calendar(name, overrides=overrides, extended=extended)
 
 
+def universe(config: Config, name: str) -> list[Instrument]:
+    """The instruments of a list that the configuration names."""
+    if name not in config.universes:
+        raise UnknownName("universe", name, config.universes, hint="" if config.universes else "write [universes.NAME]")
+    return [Instrument.parse(s) for s in config.universes[name].symbols]
+
+
 def source_name(config: Config, venue: str) -> str:
     """The source a venue is fetched from."""
     section = config.venues.get(venue)
@@ -75,6 +84,19 @@ def source(config: Config, name: str, *, base_url: str | None = None) -> Source:
         raise UnknownName("source", kind, VENDORS)
     options = {"base_url": base_url or section.base_url, "weight": section.weight, "concurrency": section.concurrency}
     return VENDORS[kind].make(**{k: v for k, v in options.items() if v is not None})
+
+
+def live_source(config: Config, name: str, *, base_url: str | None = None) -> LiveSource | None:
+    """The websocket of the source called ``name``; None for one that is polled. ``base_url`` is its REST's override."""
+    section = config.sources.get(name, SourceSection())
+    make = VENDORS[section.kind or name].live
+    if make is None:
+        return None
+    address = section.ws_url if base_url is None else None
+    rest = base_url or section.base_url
+    if address is None and rest is not None:  # a simulated venue, or a proxy: both on one address
+        address = "ws" + rest.removeprefix("http")
+    return make(**({"url": address} if address else {}))
 
 
 def patience(config: Config, name: str) -> Patience:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import polars as pl
 
 from gapless.app.markets import market
+from gapless.app.markets import universe as named_universe
 from gapless.bars import TS
 from gapless.config import Config
 from gapless.engine import across
@@ -23,7 +25,7 @@ from gapless.errors import UsageError
 from gapless.features import plan
 from gapless.features.frames import check_options
 from gapless.series import Instrument
-from gapless.spans import DAY, WEEK, Micros, Span, Timeframe
+from gapless.spans import DAY, EARLIEST, LATEST, WEEK, Micros, Span, SpanSet, Timeframe
 from gapless.stores.lake import Lake as Store
 
 _SUFFIX = re.compile(r"^(?P<body>.*\S)\s*@\s*(?P<timeframe>\d+[mhdw])\s*$", re.DOTALL)
@@ -34,15 +36,26 @@ def by_timeframe(features: Mapping[str, str], timeframe: Timeframe) -> dict[Time
     """Features by the timeframe they are computed on; UsageError for one shorter than the rows asked for."""
     found: dict[Timeframe, dict[str, str]] = {timeframe: {}}
     for name, text in features.items():
-        suffix = _SUFFIX.match(text)
-        bars = Timeframe.parse(suffix["timeframe"]) if suffix else timeframe
+        body, longer = own_bars(text)
+        bars = longer or timeframe
         if bars < timeframe:
             raise UsageError(
                 f"feature '{name}' is of {bars} bars, shorter than the {timeframe} rows asked for.",
                 hint=f"ask for {bars} rows, or leave '@ {bars}' out",
             )
-        found.setdefault(bars, {})[name] = suffix["body"] if suffix else text
+        found.setdefault(bars, {})[name] = body
     return found
+
+
+def own_bars(text: str) -> tuple[str, Timeframe | None]:
+    """A feature's expression, and the timeframe that it asks for itself.
+
+    >>> body, bars = own_bars("rsi(close, 14) @ 1h")
+    >>> body, str(bars), own_bars("close@BINANCE:BTCUSDT")[1]
+    ('rsi(close, 14)', '1h', None)
+    """
+    suffix = _SUFFIX.match(text)
+    return (suffix["body"], Timeframe.parse(suffix["timeframe"])) if suffix else (text, None)
 
 
 def view(store: Store, config: Config, *, as_of: int | None = None) -> Folded:
@@ -62,14 +75,19 @@ def features(
     as_of: int | None = None,
     layout: Layout = "wide",
     scope: Scope | None = None,
+    universe: str | None = None,
 ) -> pl.DataFrame:
     """instrument, ts, available_at, and a column a feature; long: instrument, ts, available_at, feature, value.
 
-    ``scope`` is how features that compare instruments do so; left out, with the configured groups.
+    ``scope`` is how features that compare instruments do so; left out, with the configured groups. ``universe``: they
+    compare the instruments of that configured list; rows are of ``instruments``, or of the list.
     """
     bars = view(store, config, as_of=as_of)
     groups = by_timeframe(wanted, timeframe)
-    scope = _scope(scope or Scope(config.groups), groups)
+    scope, asked = scope or Scope(config.groups), instruments
+    if universe is not None:
+        instruments, scope = _among(named_universe(config, universe), asked, scope, groups)
+    scope = _scope(scope, groups)
     own = groups.pop(timeframe)
     rows = _own(bars, own, instruments, timeframe, span, scope)
     rows = with_availability(rows, timeframe, config, together=_compares(own))
@@ -80,10 +98,33 @@ def features(
         rows = _join(rows, theirs, [n for n in theirs.columns if n not in ("instrument", "ts", "available_at")])
     seen = [n for n in rows.columns if n not in ("instrument", "ts", "available_at", *wanted)]
     rows = rows.select("instrument", "ts", "available_at", *wanted, *seen)
+    if universe is not None and asked is not None:
+        rows = rows.filter(pl.col("instrument").is_in([str(i) for i in asked]))
     if layout == "wide":
         return rows
     long = rows.unpivot(index=["instrument", "ts", "available_at"], variable_name="feature", value_name="value")
     return long.with_columns(pl.col("value").cast(pl.Float64).fill_null(float("nan")))  # one column holds all types
+
+
+def _among(
+    universe: Sequence[Instrument],
+    asked: Sequence[Instrument] | None,
+    scope: Scope,
+    groups: Mapping[Timeframe, Mapping[str, str]],
+) -> tuple[Sequence[Instrument], Scope]:
+    """Whose bars to read, and that only members of the universe are compared."""
+    if not any(_compares(features) for features in groups.values()):
+        if asked is not None:
+            raise UsageError(
+                "instruments and a universe were both given, and no feature compares instruments.",
+                hint="give one of them",
+            )
+        return universe, scope
+    always = SpanSet.of((EARLIEST, LATEST))
+    names = [str(i) for i in universe]
+    members = dict.fromkeys(names, always) if scope.members is None else scope.members
+    own = {n: members[n] for n in names if n in members}
+    return sorted({*universe, *(asked or ())}), replace(scope, members=own)
 
 
 def _own(

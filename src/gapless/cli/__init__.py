@@ -13,6 +13,7 @@ from cyclopts import App, CycloptsError
 from gapless import __version__
 from gapless.cli.bars import register as add_bars
 from gapless.cli.features import register as add_features
+from gapless.cli.live import register as add_live
 from gapless.cli.operate import register as add_operate
 from gapless.errors import GaplessError
 
@@ -24,7 +25,7 @@ app = App(
     help_on_error=False,
     suppress_keyboard_interrupt=False,  # main tells it, in words or as JSON
 )
-for add in (add_bars, add_features, add_operate):
+for add in (add_bars, add_features, add_live, add_operate):
     add(app)
 
 

@@ -34,7 +34,8 @@ def console(*, stderr: bool = False) -> Console:
     return out if out.is_terminal else Console(stderr=stderr, width=200)
 
 
-def _table(title: str, columns: Iterable[str], right: Iterable[str] = ()) -> Table:
+def titled(title: str, columns: Iterable[str], right: Iterable[str] = ()) -> Table:
+    """An empty table below its title; the columns in ``right`` hold numbers."""
     numbers = set(right)
     console().print(title, style="bold", highlight=False)
     table = Table(box=None, header_style="bold dim", pad_edge=False)
@@ -50,7 +51,7 @@ def run(document: Mapping[str, Any], notes: Sequence[str]) -> None:
     out = console()
     total = document["totals"]
     names = ["read", "written", *(n for n in ("unchanged", "corrected", "duplicate", "quarantined") if total[n])]
-    table = _table(f"{document['verb']} {document['run']}", ["series", *names], names)
+    table = titled(f"{document['verb']} {document['run']}", ["series", *names], names)
     for row in document["series"][:_ROWS]:
         table.add_row(f"{row['instrument']} {row['timeframe']}", *(_count(row[n]) for n in names))
     if len(document["series"]) > _ROWS:
@@ -98,7 +99,7 @@ def _count(value: int) -> str:
 def plan(document: Mapping[str, Any]) -> None:
     """What would be asked, and what it costs."""
     out = console()
-    table = _table("plan", ["source", "instrument", "tf", "start", "end", "requests"], ["requests"])
+    table = titled("plan", ["source", "instrument", "tf", "start", "end", "requests"], ["requests"])
     for task in document["tasks"][:_ROWS]:
         table.add_row(*(str(task[k]) for k in ("source", "instrument", "timeframe", "start", "end", "requests")))
     out.print(table)
@@ -123,7 +124,7 @@ def gaps(rows: Sequence[Mapping[str, Any]]) -> None:
     ordered = sorted(
         shared.values(), key=lambda g: (g[0]["class"] not in _REPAIRABLE, g[0]["start"], g[0]["instrument"])
     )
-    table = _table("gaps", ["instrument", "tf", "start", "end", "bars", "class", "severity", "evidence"], ["bars"])
+    table = titled("gaps", ["instrument", "tf", "start", "end", "bars", "class", "severity", "evidence"], ["bars"])
     for group in ordered[:_GAPS]:
         gap, bars = group[0], sum(g["bars"] for g in group)
         who = gap["instrument"] if len(group) == 1 else f"{len(group)} instruments"
@@ -167,7 +168,7 @@ def why(answer: Mapping[str, Any]) -> None:
 def status(document: Mapping[str, Any]) -> None:
     """The completeness matrix: one strip of days a series."""
     out = console()
-    table = _table(
+    table = titled(
         "completeness",
         ["series", "first", "last", "expected", "present", "coverage", "fresh", "days"],
         ["expected", "present", "coverage"],
@@ -194,7 +195,7 @@ def frame(rows: pl.DataFrame, title: str) -> None:
     """The first and last rows of a table."""
     out = console()
     shown = rows if rows.height <= 20 else pl.concat([rows.head(10), rows.tail(10)])
-    table = _table(
+    table = titled(
         f"{title}: {rows.height:,} rows", rows.columns, [n for n, k in rows.schema.items() if k.is_numeric()]
     )
     for row in shown.iter_rows(named=True):
@@ -218,7 +219,7 @@ def quarantine(rows: pl.DataFrame) -> None:
     if not rows.height:
         out.print("✓ nothing was ever refused", style="bold green")
         return
-    table = _table(
+    table = titled(
         f"quarantine: {rows.height:,} rows", ["source", "row", "instrument", "time", "reason", "values"], ["row"]
     )
     for row in rows.head(100).iter_rows(named=True):
@@ -241,7 +242,7 @@ def audit(runs: Sequence[Mapping[str, Any]]) -> None:
     """Every run, newest first."""
     out = console()
     numbers = ["read", "written", "corrected", "failed", "retries", "seconds", "MB"]
-    table = _table("runs", ["run", "started", "outcome", *numbers], numbers)
+    table = titled("runs", ["run", "started", "outcome", *numbers], numbers)
     for row in runs:
         total = row.get("totals", {})
         table.add_row(
@@ -273,7 +274,7 @@ def document(content: Mapping[str, Any]) -> None:
 def instruments(rows: Sequence[Mapping[str, Any]]) -> None:
     """What venues list."""
     out = console()
-    table = _table("instruments", ["instrument", "status", "listed", "delisted", "how we know"])
+    table = titled("instruments", ["instrument", "status", "listed", "delisted", "how we know"])
     for row in rows:
         table.add_row(row["instrument"], row["status"], row["listed_at"] or "", row["delisted_at"] or "", row["how"])
     out.print(table)

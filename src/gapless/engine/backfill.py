@@ -203,7 +203,7 @@ def run_backfill(
 
     async def main() -> tuple[list[Outcome], bool]:
         stop = asyncio.Event()
-        with _signals(stop):
+        with signals(stop):
             outcomes = await backfill(plan, source, store, run=run, observer=observer, stop=stop, options=options)
         return outcomes, stop.is_set()
 
@@ -211,7 +211,7 @@ def run_backfill(
 
 
 @contextmanager
-def _signals(stop: asyncio.Event) -> Iterator[None]:
+def signals(stop: asyncio.Event) -> Iterator[None]:
     """The first SIGINT or SIGTERM sets ``stop``; a second one, and any later, does what it would without us."""
     loop = asyncio.get_running_loop()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -3,7 +3,7 @@
     entry       alerts and position events: what was decided, since when it is known, and until when it stood
     moment      feature rows of one bar time of all instruments
     checkpoint  the desk's memory after a bar time
-    delivery    what is to be sent to whom, and how that went
+    letter      what is to be sent to whom, and how that went
 
 An entry is never changed or taken out. A correction of the past that makes another decision withdraws the old entry
 (``withdrawn_at``) and adds the new one; what stands is what has no ``withdrawn_at``. So a restart, a late bar and a
@@ -16,14 +16,14 @@ import io
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import polars as pl
 
 from gapless.errors import LakeDamaged
+from gapless.protocols import Changes, Entry
 from gapless.spans import Span, Timeframe
 from gapless.stores.tail import Database
 
@@ -39,37 +39,62 @@ CREATE TABLE IF NOT EXISTS moment(
 CREATE TABLE IF NOT EXISTS checkpoint(
   desk TEXT, ts INTEGER, known_at INTEGER, checksum INTEGER, body BLOB, PRIMARY KEY(desk, ts));
 CREATE TABLE IF NOT EXISTS fact(name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS delivery(
-  id TEXT PRIMARY KEY, channel TEXT, kind TEXT, subject TEXT, payload TEXT, state TEXT, attempts INTEGER, error TEXT,
-  next_try INTEGER, known_at INTEGER, seq INTEGER) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS delivery_state ON delivery(state, seq);
+CREATE TABLE IF NOT EXISTS letter(
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, channel TEXT, kind TEXT, subject TEXT, payload TEXT,
+  made_at INTEGER, state TEXT, attempts INTEGER, error TEXT, next_try INTEGER);
+CREATE INDEX IF NOT EXISTS letter_state ON letter(channel, state, seq);
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One decision: ``kind`` alert or position, a key that is the same whenever it is decided again, and what it is."""
+class Letter(Protocol):
+    """What is kept of a delivery; ``notify.outbox.Delivery`` is one."""
 
-    kind: str
-    timeframe: str
-    key: str
-    ts: int
-    body: Mapping[str, Any]
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def channel(self) -> str: ...
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def subject(self) -> str: ...
+
+    @property
+    def payload(self) -> str: ...
+
+    @property
+    def made_at(self) -> int: ...
+
+    @property
+    def state(self) -> str: ...
+
+    @property
+    def attempts(self) -> int: ...
+
+    @property
+    def error(self) -> str: ...
+
+    @property
+    def next_try(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What deciding again changed: entries that are new, and those that stand no more."""
-
-    added: tuple[Entry, ...] = ()
-    withdrawn: tuple[Entry, ...] = ()
+JOURNAL = "live.sqlite"
+_LETTER = ("id", "channel", "kind", "subject", "payload", "made_at", "state", "attempts", "error", "next_try")
+L = TypeVar("L", bound=Letter)
 
 
 class Journal:
-    """The live desk's durable memory, in a file of its own beside the bars."""
+    """The live desk's durable memory, in a file of its own beside the bars.
 
-    def __init__(self, path: Path) -> None:
+    ``teller`` makes what is to be sent of changes; it is kept in the same transaction, so that no decision is ever
+    durable without its messages.
+    """
+
+    def __init__(self, path: Path, teller: Callable[[Changes], Iterable[Letter]] = lambda changes: ()) -> None:
         self.database = Database(path, _TABLES)
+        self.teller = teller
 
     # ------------------------------------------------------------ decisions
 
@@ -90,11 +115,19 @@ class Journal:
         """
         with self.database.transaction() as db:
             changes = _reconcile(db, timeframe.name, since, until, entries, now)
+            if changes.added or changes.withdrawn:
+                _put(db, self.teller(changes))
             for name, ts, frame in moments:
                 blob = _encode(frame)
                 values = (name, timeframe.name, ts, now, zlib.crc32(blob), blob)
                 db.execute("INSERT OR REPLACE INTO moment VALUES (?,?,?,?,?,?)", values)
+            db.execute("INSERT OR REPLACE INTO fact VALUES (?,?)", (f"decided {timeframe.name}", json.dumps(until)))
         return changes
+
+    def decided(self, timeframe: Timeframe) -> int | None:
+        """The newest bar time that was decided; None where none ever was."""
+        found = self.fact(f"decided {timeframe.name}")
+        return None if found is None else int(found)
 
     def entries(
         self,
@@ -173,6 +206,35 @@ class Journal:
         with self.database.transaction() as db:
             db.execute("DELETE FROM checkpoint WHERE desk=? AND ts>=?", (desk, after))
 
+    # ------------------------------------------------------------ what is to be sent
+
+    def put(self, letters: Iterable[Letter]) -> None:
+        """Add those whose id is not known yet. Durable on return."""
+        with self.database.transaction() as db:
+            _put(db, letters)
+
+    def letters(
+        self, make: Callable[..., L], *, channel: str | None = None, states: Sequence[str] = (), limit: int = 1000
+    ) -> list[L]:
+        """What was to be sent, oldest first, as ``make(id=…, channel=…, …)``."""
+        where, values = ["1"], list[Any]()
+        if channel is not None:
+            where, values = [*where, "channel=?"], [*values, channel]
+        if states:
+            where, values = [*where, f"state IN ({','.join('?' * len(states))})"], [*values, *states]
+        query = f"SELECT {', '.join(_LETTER)} FROM letter WHERE {' AND '.join(where)} ORDER BY seq LIMIT ?"
+        return [make(**dict(zip(_LETTER, row, strict=True))) for row in self.database.rows(query, (*values, limit))]
+
+    def mark(self, letters: Sequence[Letter]) -> None:
+        """Keep state, attempts, error and next_try of these, in one go. Durable on return."""
+        values = [(x.state, x.attempts, x.error, x.next_try, x.id) for x in letters]
+        with self.database.transaction() as db:
+            db.executemany("UPDATE letter SET state=?, attempts=?, error=?, next_try=? WHERE id=?", values)
+
+    def sent(self) -> dict[str, int]:
+        """How many letters are in each state."""
+        return dict(self.database.rows("SELECT state, count(*) FROM letter GROUP BY state ORDER BY state"))
+
     # ------------------------------------------------------------ facts
 
     def fact(self, name: str) -> Any:
@@ -180,7 +242,12 @@ class Journal:
         rows = self.database.rows("SELECT value FROM fact WHERE name=?", (name,))
         return json.loads(rows[0][0]) if rows else None
 
-    def remember(self, **facts: Any) -> None:
+    def facts(self, prefix: str) -> dict[str, Any]:
+        """Remembered values whose names begin so."""
+        rows = self.database.rows("SELECT name, value FROM fact WHERE substr(name, 1, ?)=?", (len(prefix), prefix))
+        return {name: json.loads(value) for name, value in rows}
+
+    def remember(self, facts: Mapping[str, Any]) -> None:
         """Remember values by name."""
         with self.database.transaction() as db:
             db.executemany("INSERT OR REPLACE INTO fact VALUES (?,?)", [(n, json.dumps(v)) for n, v in facts.items()])
@@ -205,6 +272,14 @@ def _reconcile(
     gone = [Entry(kind, timeframe, key, ts, json.loads(body)) for (kind, key, body), (_, ts) in standing.items()]
     db.executemany("UPDATE entry SET withdrawn_at=? WHERE seq=?", [(now, seq) for seq, _ in standing.values()])
     return Changes(tuple(added), tuple(gone))
+
+
+def _put(db: sqlite3.Connection, letters: Iterable[Letter]) -> None:
+    marks = ",".join("?" * len(_LETTER))
+    db.executemany(
+        f"INSERT OR IGNORE INTO letter({', '.join(_LETTER)}) VALUES ({marks})",
+        [tuple(getattr(x, name) for name in _LETTER) for x in letters],
+    )
 
 
 def _encode(frame: pl.DataFrame) -> bytes:

@@ -1,0 +1,93 @@
+"""Desks from the configuration: which features, rules and position profiles look after which instruments.
+
+Names under ``[features]`` may stand in rules and profiles, and in each other: they are replaced by what they mean.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from gapless.alerts.profiles import inputs as profile_inputs
+from gapless.alerts.rule import Rule, check_names
+from gapless.alerts.rules import Rules
+from gapless.app.reading import own_bars
+from gapless.bars import SCHEMA
+from gapless.config import Config
+from gapless.engine.desk import Desk, Duties
+from gapless.errors import ConfigError, UnknownName, UsageError
+from gapless.features import plan
+from gapless.series import Instrument
+from gapless.spans import Timeframe
+
+_WORD = re.compile(r"(?<![\w.@:\"'])([A-Za-z_]\w*)(?![\w(:\"'])")
+_DEEP = 20  # names that stand for names
+
+
+def expand(text: str, meanings: Mapping[str, str]) -> str:
+    """An expression with every name of ``[features]`` replaced by what it means.
+
+    >>> expand("abs(fast - slow) > close", {"fast": "ema(close, 5)", "slow": "ema(fast, 9)"})
+    'abs((ema(close, 5)) - (ema((ema(close, 5)), 9))) > close'
+    """
+    for _ in range(_DEEP):
+        replaced = _WORD.sub(lambda m: f"({meanings[m[1]]})" if m[1] in meanings else m[1], text)
+        if replaced == text:
+            return text
+        text = replaced
+    raise ConfigError(f"the features that '{text[:60]}…' names go round in a circle.", hint="name each by itself")
+
+
+def desk(config: Config, timeframe: Timeframe, instruments: Sequence[str], *, features: Sequence[str] | None) -> Desk:
+    """The desk of one timeframe. ``features``: names under ``[features]`` to store; all of the timeframe if None."""
+    rules = [rule for rule in config.rules() if rule.timeframe == timeframe]
+    check_names(rules, groups=config.groups, channels=config.notify, profiles=config.positions)
+    meanings = {name: text for name, text in config.features.items() if own_bars(text)[1] is None}
+    profiles = {rule.opens: config.positions[rule.opens] for rule in rules if rule.opens}
+    texts = [text for rule in rules for text in rule.inputs]
+    texts += [text for profile in profiles.values() for text in profile_inputs(profile)]
+    named = dict.fromkeys(text for text in texts if text not in SCHEMA)
+    duties = Duties(
+        timeframe,
+        tuple(instruments),
+        features={name: expand(text, meanings) for name, text in _stored(config, timeframe, features).items()},
+        inputs={text: expand(text, meanings) for text in named},
+        opens={rule.name: rule.opens for rule in rules if rule.opens},
+        groups=config.groups,
+    )
+    _check(rules, profiles, duties, instruments)
+    return Desk(duties, Rules(rules, instruments, timeframe, config.groups), profiles)
+
+
+def _stored(config: Config, timeframe: Timeframe, names: Sequence[str] | None) -> dict[str, str]:
+    unknown = [name for name in names or () if name not in config.features]
+    if unknown:
+        raise UnknownName("feature of gapless.toml", unknown[0], config.features)
+    found = {}
+    for name, text in config.features.items():
+        body, bars = own_bars(text)
+        if (names is None or name in names) and bars in (None, timeframe):
+            found[name] = body
+    return found
+
+
+def _check(rules: Sequence[Rule], profiles: Mapping[str, object], duties: Duties, instruments: Sequence[str]) -> None:
+    """Every text that is looked at can be computed: told with the rule that names it."""
+    for text, expression in duties.inputs.items():
+        try:
+            plan({"x": expression})
+        except UsageError as error:
+            owner = next((f"alerts.{r.name}" for r in rules if text in r.inputs), "positions")
+            raise ConfigError(f"{owner}: '{text}': {error.message}", hint=error.hint) from None
+    for rule in rules:
+        strangers = sorted(set(rule.instruments) - set(instruments))
+        if strangers and len(strangers) == len(rule.instruments):
+            raise ConfigError(f"alerts.{rule.name} watches {strangers[0]}, which is not looked after.", hint="add it")
+
+
+def venues(instruments: Sequence[str]) -> dict[str, list[str]]:
+    """Instruments by venue."""
+    found: dict[str, list[str]] = {}
+    for name in instruments:
+        found.setdefault(Instrument.parse(name).venue, []).append(name)
+    return found

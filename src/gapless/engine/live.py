@@ -1,0 +1,375 @@
+"""The live run: bars from feeds become durable, then decided, in one order, by one consumer.
+
+1. Feeds are connected first; what they say waits. Then the time is noted, everything up to it that is not known to be
+   right is asked by REST, the tracks are opened (what is stored since the last decision is decided), and only then the
+   feeds are read: no bar between history and stream is lost.
+2. Final bars gather in a barrier for each timeframe. A bar time that is given out is stored, decided, and what was
+   decided is stored: a bar is durable before anything is said of it. Late and corrected bars are stored too, and then
+   everything after them is decided again (``track``).
+3. What the feed left out is asked by REST (``mend``). What comes of it is a correction like any other.
+4. A store that cannot write (full disk, locked) does not lose anything: the consumer tries again and again, the feeds'
+   backlog grows to its bound, and the state says so.
+5. Told to stop, the feeds are closed, what they said is stored, open questions are asked within ``drain``, and the
+   desk's memory is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+import polars as pl
+
+from gapless.engine.backlog import Said
+from gapless.engine.barrier import Barrier, Moment
+from gapless.engine.fetch import opened
+from gapless.engine.heal import Healed
+from gapless.engine.health import Health
+from gapless.engine.mend import Listening, Mender, Side, Verified
+from gapless.engine.rows import bars_frame, heard_frame, rows_heard
+from gapless.engine.track import Track
+from gapless.errors import LakeDamaged, LakeError
+from gapless.events import (
+    AlertFired,
+    BoundBroken,
+    Connected,
+    Event,
+    MomentDecided,
+    Observer,
+    PositionMoved,
+    Revised,
+    Skipped,
+    nobody,
+)
+from gapless.protocols import Changes, Heard, WriteReport
+from gapless.series import Series
+from gapless.spans import HOUR, SECOND, Span, Timeframe
+
+_LATE = 0.25  # seconds in which late bars gather before everything is decided again
+_T = TypeVar("_T")
+
+
+class BarWriter(Protocol):
+    """Keeps bars of one timeframe; ``stores.moments.MomentWriter`` is one."""
+
+    def append(self, frame: pl.DataFrame) -> WriteReport | None: ...
+
+    def gather(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class LiveOptions:
+    """µs by the venue's clock, but for ``drain`` and ``connect``: real seconds."""
+
+    grace: int = 3 * SECOND  # after its close a bar time waits for stragglers
+    history: int = 48 * HOUR  # asked by REST for a series that has nothing stored
+    verify: int = HOUR  # between looks at what came by stream
+    checkpoint: int = HOUR
+    drain: float = 10.0
+    connect: float = 15.0  # how long feeds may take before catching up begins without them
+
+
+class Live:
+    """See the module's text. ``wake`` is called after decisions are durable, for whoever delivers messages."""
+
+    def __init__(
+        self,
+        sides: Sequence[Side],
+        tracks: Mapping[Timeframe, Track],
+        writers: Mapping[Timeframe, BarWriter],
+        verified: Verified,
+        *,
+        health: Health | None = None,
+        options: LiveOptions | None = None,
+        observer: Observer = nobody,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.sides, self.tracks, self.writers = sides, tracks, writers
+        self.health, self.options = health or Health(), options or LiveOptions()
+        self.observer, self.wake = observer, wake
+        self.barriers: dict[Timeframe, Barrier] = {}
+        self._inbox: asyncio.Queue[tuple[Side, list[Said] | Healed, float]] = asyncio.Queue(64)
+        self.mender = Mender(sides, verified, self.health, self._told)
+        self._late: dict[Timeframe, list[Heard]] = {timeframe: [] for timeframe in tracks}
+        self._late_since = 0.0
+        self._stop = asyncio.Event()
+        self._kept_at = self._looked_at = 0
+
+    # ------------------------------------------------------------ the whole run
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until told to stop. Raises LakeError when the store is damaged, SourceError when no venue says the time."""
+        self._stop = stop
+        async with AsyncExitStack() as stack:
+            tasks, pumps = [], []
+            for side in self.sides:
+                http = await stack.enter_async_context(opened(side.source, observer=self.observer, clock=side.clock))
+                await side.clock.settle(http)
+                tasks.append(asyncio.create_task(side.clock.keep(http)))
+                side.feed = side.listen(http, self.heard)
+                await stack.enter_async_context(side.feed)
+                pumps.append(asyncio.create_task(self._pump(side, side.feed)))
+            try:
+                await self._begin()
+                while not stop.is_set():
+                    await self._turn(pumps)
+            finally:
+                await self._end(pumps)
+                for task in (*tasks, *pumps):
+                    task.cancel()
+                await asyncio.gather(*tasks, *pumps, return_exceptions=True)
+
+    async def _pump(self, side: Side, feed: Listening) -> None:
+        """From a feed to the inbox; a full inbox makes the feed wait."""
+        async for batch in feed.batches():
+            await self._inbox.put((side, batch, time.perf_counter()))
+
+    def now(self) -> int:
+        """The venues' clock: that of the one furthest behind."""
+        return min(side.clock() for side in self.sides)
+
+    # ------------------------------------------------------------ step 1
+
+    async def _begin(self) -> None:
+        await self._connected()
+        self.mender.want_everything(self.options.history)
+        await self.mender.ask_now(self._stop)
+        for timeframe, track in self.tracks.items():
+            self._tell(await self._durably(track.open))
+            self.barriers[timeframe] = Barrier(
+                track.desk.instruments, timeframe, grace=self.options.grace, after=track.head
+            )
+        self._looked_at = self._kept_at = self.now()
+        self.health.started = True
+
+    async def _connected(self) -> None:
+        """Wait a while for the feeds; the run begins without those that do not come."""
+        deadline = time.monotonic() + self.options.connect
+        while time.monotonic() < deadline and not self._stop.is_set():
+            if all(side.live >= set(side.series) for side in self.sides):
+                return
+            await asyncio.sleep(0.05)
+
+    async def _told(self, side: Side, healed: Healed) -> None:
+        await self._inbox.put((side, healed, time.perf_counter()))
+
+    # ------------------------------------------------------------ one turn
+
+    async def _turn(self, pumps: Sequence[asyncio.Task[None]]) -> None:
+        """Take what came, or wait until a deadline; then decide what is ready."""
+        received = await self._take_all(await self._next())
+        for timeframe, barrier in self.barriers.items():
+            ready = barrier.ready(self.now())
+            if ready:
+                await self._decide(timeframe, ready, received)
+        await self._revise_late()
+        if self.now() - self._looked_at >= self.options.verify:
+            self._looked_at = self.now()
+            self.mender.want_unverified()
+        self.mender.ask(self._stop)
+        await self._rest()
+        for pump in pumps:
+            if pump.done():
+                pump.result()
+
+    async def _take_all(self, got: tuple[Side, list[Said] | Healed, float] | None) -> float:
+        """Everything that waits; when the last of it was received."""
+        received = time.perf_counter()
+        while got is not None:
+            side, said, received = got
+            if isinstance(said, Healed):
+                await self._healed(side, said)
+            else:
+                self._take(side, said)
+            got = None if self._inbox.empty() else self._inbox.get_nowait()
+        return received
+
+    async def _next(self) -> tuple[Side, list[Said] | Healed, float] | None:
+        deadlines = [d for barrier in self.barriers.values() if (d := barrier.next_deadline()) is not None]
+        wait = min([0.5, *(self._seconds_until(d) for d in deadlines)])
+        if any(self._late.values()):
+            wait = min(wait, _LATE)
+        if not self._inbox.empty():
+            return self._inbox.get_nowait()
+        with suppress(TimeoutError):
+            return await asyncio.wait_for(self._inbox.get(), max(wait, 0.001))
+        return None
+
+    def _seconds_until(self, micros: int) -> float:
+        return max(side.clock.seconds_until(micros) for side in self.sides)
+
+    def _take(self, side: Side, said: Iterable[Said]) -> None:
+        bars: dict[str, list[Heard]] = {}
+        for word in said:
+            if isinstance(word, Heard):
+                if word.final:
+                    bars.setdefault(word.timeframe, []).append(word)
+            elif isinstance(word, Connected):
+                self.mender.connected(side, word)
+            else:
+                self.mender.disconnected(side, word)
+        for timeframe, barrier in self.barriers.items():
+            late = barrier.add(bars.get(timeframe.name, ()))
+            fresh = self.tracks[timeframe].differing(late)
+            if fresh and not any(self._late.values()):
+                self._late_since = time.monotonic()
+            self._late[timeframe] += fresh
+
+    # ------------------------------------------------------------ step 2
+
+    async def _decide(self, timeframe: Timeframe, ready: Sequence[Moment], received: float) -> None:
+        track, writer = self.tracks[timeframe], self.writers[timeframe]
+        for moment in ready:
+            frame = bars_frame(track.desk.instruments, moment)
+            report = await self._durably(lambda frame=frame: writer.append(frame))  # type: ignore[misc]
+            _without_refused(track, moment, report)
+            decided = track.advance(moment)
+            for name, who in decided.outside.items():
+                for i in who:
+                    series = Series.parse(track.desk.instruments[i], timeframe)
+                    self.observer(BoundBroken(series, name, moment.ts))
+            self._want_missing(timeframe, moment)
+        changes = await self._durably(track.write)
+        seconds = time.perf_counter() - received
+        self.health.took(seconds)
+        self.health.heads[timeframe.name] = ready[-1].ts
+        self.health.count("bars", sum(int(m.present.sum()) for m in ready))
+        self._tell(changes)
+        for moment in ready:
+            self.observer(MomentDecided(timeframe.name, moment.ts, int(moment.present.sum()), moment.missing, seconds))
+
+    def _want_missing(self, timeframe: Timeframe, moment: Moment) -> None:
+        for name in moment.missing:
+            self.mender.want(Series.parse(name, timeframe), Span(moment.ts, moment.ts + timeframe.micros))
+        self.health.count("missing", len(moment.missing))
+
+    def _tell(self, changes: Changes) -> None:
+        for entries, withdrawn in ((changes.withdrawn, True), (changes.added, False)):
+            for entry in entries:
+                said: Event = AlertFired(entry.body, withdrawn)
+                self.observer(said if entry.kind == "alert" else PositionMoved(entry.body, withdrawn))
+                self.health.count(f"{entry.kind}s {'withdrawn' if withdrawn else 'added'}")
+        if changes.added or changes.withdrawn:
+            self.wake()
+
+    async def _revise_late(self) -> None:
+        if not any(self._late.values()) or time.monotonic() - self._late_since < _LATE:
+            return
+        for timeframe, bars in self._late.items():
+            if bars:
+                self._late[timeframe] = []
+                await self._store_late(timeframe, bars)
+
+    async def _store_late(self, timeframe: Timeframe, bars: list[Heard]) -> None:
+        report = await self._durably(lambda: self.writers[timeframe].append(heard_frame(bars)))
+        self.health.count("late", len(bars))
+        if report is not None and not report.written and not report.corrected:
+            return
+        refused = {str(s.instrument) for s in report.refused} if report is not None else set()
+        await self._again(timeframe, [bar for bar in bars if bar.instrument not in refused])
+
+    async def _again(self, timeframe: Timeframe, bars: Sequence[Heard]) -> None:
+        """Decide again from the oldest of these, which are stored."""
+        if not bars:
+            return
+        track = self.tracks[timeframe]
+        changes = await self._durably(lambda: track.revise(bars))
+        self._tell(changes)
+        self.observer(Revised(timeframe.name, min(bar.ts for bar in bars), len(bars)))
+
+    # ------------------------------------------------------------ step 3
+
+    async def _healed(self, side: Side, healed: Healed) -> None:
+        """What REST said otherwise than was decided is a correction."""
+        for timeframe, track in self.tracks.items():
+            bars: list[Heard] = []
+            for series in healed.changed:
+                if series.timeframe == timeframe:
+                    rows = track.store.rows(timeframe, [str(series.instrument)], healed.spans[series].hull)
+                    bars += rows_heard(rows, timeframe)
+            fresh = [bar for bar in track.differing(bars) if track.head is not None and bar.ts <= track.head]
+            self.health.count("healed", len(fresh))
+            await self._again(timeframe, fresh)
+        self.mender.note(side, healed)
+
+    def heard(self, event: Event) -> None:
+        """Observe a feed: what it skipped is asked."""
+        if isinstance(event, Skipped):
+            self.mender.want(event.series, event.span)
+        self.observer(event)
+
+    # ------------------------------------------------------------ steps 4 and 5
+
+    async def _durably(self, action: Callable[[], _T]) -> _T:
+        """Do it; while the store cannot, wait and try again, unless there is no more time."""
+        give_up = None
+        while True:
+            try:
+                result = await asyncio.to_thread(action)
+            except LakeDamaged:
+                raise
+            except LakeError as error:
+                self.health.degraded("store", str(error), self.now())
+                if self._stop.is_set():
+                    give_up = give_up or time.monotonic() + self.options.drain
+                    if time.monotonic() >= give_up:
+                        raise
+                await asyncio.sleep(0.5)
+                continue
+            self.health.well("store", self.now())
+            return result
+
+    async def _rest(self) -> None:
+        """What can wait until nothing else does."""
+        if not self._inbox.empty() or any(self._late.values()):
+            return
+        for timeframe, track in self.tracks.items():
+            track.rest()
+            await self._durably(self.writers[timeframe].gather)
+        if self.now() - self._kept_at >= self.options.checkpoint and not self.mender.busy:
+            self._kept_at = self.now()
+            for track in self.tracks.values():
+                await self._durably(track.checkpoint)
+
+    async def _end(self, pumps: Sequence[asyncio.Task[None]]) -> None:
+        """Step 5."""
+        for side in self.sides:
+            if side.feed is not None:
+                await side.feed.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.options.drain):
+                await asyncio.gather(*pumps, return_exceptions=True)
+                await self._last_questions()
+        self.mender.end()
+        if self.health.started:
+            for track in self.tracks.values():
+                await self._durably(track.checkpoint)
+
+    async def _last_questions(self) -> None:
+        """Store what was heard, ask what is open, decide what comes of it."""
+        if not self.health.started:
+            return
+        self.mender.want_unverified()
+        self.mender.ask(asyncio.Event())
+        while not self._inbox.empty() or self.mender.busy:
+            await self._take_all(await self._next())
+        for timeframe, barrier in self.barriers.items():
+            ready = barrier.ready(self.now())
+            if ready:
+                await self._decide(timeframe, ready, time.perf_counter())
+        self._late_since = 0.0
+        await self._revise_late()
+
+
+def _without_refused(track: Track, moment: Moment, report: WriteReport | None) -> None:
+    """Bars that did not pass the check are not there."""
+    for series in report.refused if report is not None else ():
+        i = track.desk.number(str(series.instrument))
+        if i is not None:
+            moment.present[i] = False
+            moment.values[:, i] = np.nan

@@ -1,0 +1,187 @@
+"""Mending while live: what the stream left out, or may have told wrong, is asked of the venues by REST.
+
+1. *Lost*: from when a connection fell silent until it speaks again, nobody tells us of its series.
+2. *Wanted*: lost stretches, bars that were awaited in vain, bars that were skipped or refused, and every so often all
+   that came by stream since it was last looked at. A ``Healer`` for each venue asks for them when they are ripe.
+3. What came of it is told to the consumer of the live run, who decides what it changes.
+
+``verified`` is until when everything of a series was said by REST: where the next process begins to ask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from gapless.engine.backlog import Said
+from gapless.engine.fetch import PacedHttp
+from gapless.engine.heal import Healed, Healer
+from gapless.engine.health import Health
+from gapless.engine.venue_time import VenueTime
+from gapless.errors import LakeDamaged, LakeError, SourceError
+from gapless.events import Connected, Disconnected, Observer
+from gapless.protocols import Source
+from gapless.series import Series
+from gapless.spans import Span, SpanSet
+
+Verified = Callable[[Mapping[Series, int] | None], Mapping[Series, int]]  # what is known; more is noted if given
+
+
+class Listening(Protocol):
+    """What the engine needs of a feed: ``feed.Feed`` and ``poll.Poll`` are."""
+
+    async def __aenter__(self) -> Any: ...
+
+    async def __aexit__(self, *error: Any) -> None: ...
+
+    def batches(self) -> AsyncIterator[list[Said]]: ...
+
+    async def close(self) -> None: ...
+
+    @property
+    def backlog(self) -> int: ...
+
+    @property
+    def live(self) -> list[Series]: ...
+
+
+@dataclass
+class Side:
+    """One venue: how it is heard (``listen`` makes the feed, when the run begins), asked, and what time it is there."""
+
+    source: Source
+    clock: VenueTime
+    series: tuple[Series, ...]
+    healer: Healer
+    listen: Callable[[PacedHttp, Observer], Listening]
+    feed: Listening | None = None
+
+    @property
+    def live(self) -> set[Series]:
+        """The series that the feed tells of now."""
+        return set(self.feed.live) if self.feed is not None else set()
+
+
+class Mender:
+    """See the module's text. ``told`` takes what came of asking."""
+
+    def __init__(
+        self,
+        sides: Sequence[Side],
+        verified: Verified,
+        health: Health,
+        told: Callable[[Side, Healed], Awaitable[None]],
+    ) -> None:
+        self.sides, self.verified, self.health, self.told = sides, verified, health, told
+        self._side = {series: side for side in sides for series in side.series}
+        self._lost: dict[Series, int] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    # ------------------------------------------------------------ step 1
+
+    def disconnected(self, side: Side, word: Disconnected) -> None:
+        """From the last bar that may have been heard on, there may be a hole."""
+        for series in word.series:
+            size = series.timeframe
+            self._lost.setdefault(series, size.floor(word.since) - size.micros)
+        self.health.degraded(f"feed {side.source.name}", word.reason, side.clock())
+
+    def connected(self, side: Side, word: Connected) -> None:
+        """The bar that forms now will be heard; those before it are asked."""
+        for series in word.series:
+            since = self._lost.pop(series, None)
+            if since is not None:
+                self.want(series, Span(since, max(since, series.timeframe.floor(word.at))))
+        if not any(series in self._lost for series in side.series):
+            self.health.well(f"feed {side.source.name}", side.clock())
+
+    # ------------------------------------------------------------ step 2
+
+    def want(self, series: Series, span: Span) -> None:
+        """Ask for this, when it is ripe."""
+        side = self._side.get(series)
+        if side is not None:
+            side.healer.want(series, span)
+
+    def want_everything(self, history: int) -> None:
+        """All that was not said by REST yet, up to now; of a new series the last ``history`` µs."""
+        known = self.verified(None)
+        for side in self.sides:
+            at, live = side.clock(), side.live
+            for series in side.series:
+                side.healer.want(series, Span(known.get(series, at - history), max(known.get(series, 0), at)))
+                if series not in live:
+                    self._lost.setdefault(series, series.timeframe.floor(at))
+
+    def want_unverified(self) -> None:
+        """What came by stream since it was last looked at, and what nobody tells us of."""
+        known = self.verified(None)
+        for series, side in self._side.items():
+            until = series.timeframe.floor(side.clock() - side.source.settle)
+            since = min(known.get(series, until), self._lost.get(series, until))
+            side.healer.want(series, Span(since, max(since, until)))
+
+    # ------------------------------------------------------------ step 3
+
+    @property
+    def busy(self) -> bool:
+        """Is anything being asked?"""
+        return any(not task.done() for task in self._tasks.values())
+
+    def ask(self, stop: asyncio.Event) -> None:
+        """Ask what is ripe, in the background; one run for a venue at a time. A damaged store is raised here."""
+        for side in self.sides:
+            task = self._tasks.get(id(side))
+            if task is not None and not task.done():
+                continue
+            if task is not None:
+                self._tasks.pop(id(side)).result()
+            ripe = side.healer.ripe()
+            if ripe:
+                self._tasks[id(side)] = asyncio.create_task(self._ask(side, ripe, stop))
+
+    async def ask_now(self, stop: asyncio.Event) -> None:
+        """Ask what is ripe and wait for it, before anything is decided."""
+        for side in self.sides:
+            ripe = side.healer.ripe()
+            if ripe and not stop.is_set():
+                with suppress(SourceError):
+                    self.note(side, await side.healer.heal(ripe, stop))
+
+    async def _ask(self, side: Side, ripe: Mapping[Series, SpanSet], stop: asyncio.Event) -> None:
+        try:
+            healed = await side.healer.heal(ripe, stop)
+        except SourceError as error:
+            self.health.degraded(f"source {side.source.name}", str(error), side.clock())
+        except LakeDamaged:
+            raise
+        except LakeError as error:
+            self.health.degraded("store", str(error), side.clock())
+        else:
+            await self.told(side, healed)
+
+    def note(self, side: Side, healed: Healed) -> None:
+        """Once its changes are decided: how far everything is verified, and whether the venue is well."""
+        known = self.verified(None)
+        further: dict[Series, int] = {}
+        for series, spans in healed.spans.items():
+            at, end = known.get(series), int(spans.ends[-1])
+            if series not in healed.failed and (at is None or (int(spans.starts[-1]) <= at < end)):
+                further[series] = end
+        if further:
+            self.verified(further)
+        self.health.well(f"source {side.source.name}", side.clock())
+        for series in healed.spans:
+            error = healed.failed.get(series)
+            if error is None:
+                self.health.well(f"series {series}", side.clock())
+            else:
+                self.health.degraded(f"series {series}", error, side.clock())
+
+    def end(self) -> None:
+        """Ask no more."""
+        for task in self._tasks.values():
+            task.cancel()

@@ -1,0 +1,250 @@
+"""A desk along time: what was decided is durable, and is decided again when the past changes.
+
+Bars are in the store before they come here. A *moment* that is next in time is stepped, and what it decided is written
+in one transaction. A correction (a late bar, another value, an old hole filled) goes one way, however old it is:
+
+1. checkpoints that it makes wrong are forgotten; should a crash come first, the next process notices that bars were
+   learned after a checkpoint that lie before it;
+2. the desk is put back to the newest memory before it: one in this process, or a checkpoint, whose later moments are
+   read from the store; where a checkpoint does not know these features, they are warmed from all stored bars;
+3. every bar time from there to the newest is stepped, and the journal is told what stands now: entries that are decided
+   again stay, others are withdrawn, new ones are added.
+
+A restart is steps 2 and 3 with nothing corrected. So live, restarted and corrected are the same decisions. What is
+older than the oldest checkpoint is settled: its alerts and positions stay as they were decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from gapless.alerts.position import PositionEvent
+from gapless.engine.barrier import FIELDS, Moment
+from gapless.engine.build import set_name
+from gapless.engine.desk import Decided, Desk, Memory
+from gapless.engine.rows import moments
+from gapless.engine.warm import warm
+from gapless.errors import UsageError
+from gapless.features import plan
+from gapless.protocols import Changes, Clock, Entry, FeatureStore, Heard, Journal
+from gapless.spans import DAY, Span, parse_time
+
+_EVERY, _KEEP = 20, 3  # moments between memories in this process, and how many of these are kept
+_READ = DAY  # of stored bars read at once
+_TOGETHER = 200  # bar times decided again in one transaction
+
+
+class Track:
+    """One desk over one store and journal. ``head`` is the newest bar time decided, None before the first."""
+
+    def __init__(self, desk: Desk, store: FeatureStore, journal: Journal, *, clock: Clock) -> None:
+        self.desk, self.store, self.journal, self.clock = desk, store, journal, clock
+        self.timeframe = desk.duties.timeframe
+        self.head: int | None = None
+        self.set = set_name(plan(desk.duties.features)) if desk.duties.features else ""
+        self._fresh = desk.rules.state()
+        self._waiting: list[Decided] = []  # decided, not durable yet
+        self._memories: list[Memory] = []
+        self._recent: dict[int, Moment] = {}  # the moments since the oldest memory, by time
+
+    # ------------------------------------------------------------ forward
+
+    def open(self) -> Changes:
+        """Be where the journal says we were, and decide what was stored since.
+
+        The first time there is nothing to decide again: decisions begin with the next bar.
+        """
+        decided = self.journal.decided(self.timeframe)
+        if decided is not None:
+            return self._again(decided + 1)
+        newest = self._newest()
+        begin = self.timeframe.floor(self.clock()) if newest is None else newest + self.timeframe.micros
+        names = list(self.desk.duties.instruments)
+        self.journal.remember({f"desk {self.timeframe.name}": {"since": begin, "instruments": names}})
+        if newest is not None:
+            warm(self.desk, self.store, newest)
+            self._remember(newest)
+            self.journal.decide(self.timeframe, newest, newest, (), now=self.clock())
+            self.checkpoint()
+        self.head = newest
+        return Changes()
+
+    def advance(self, moment: Moment) -> Decided:
+        """Decide the next bar time; durable only after ``write``."""
+        decided = self.desk.step(moment)
+        self._waiting.append(decided)
+        self._recent[moment.ts] = moment
+        self.head = moment.ts
+        return decided
+
+    def write(self) -> Changes:
+        """Make what was decided durable, in one transaction; after a failure it can be called again."""
+        if not self._waiting:
+            return Changes()
+        changes = self._write(self._waiting[0].ts, self._waiting[-1].ts, self._waiting)
+        self._waiting = []
+        return changes
+
+    def rest(self) -> None:
+        """What can wait until a bar time is decided: to remember it."""
+        if self.head is not None and (not self._memories or len(self._recent) % _EVERY == 0):
+            self._remember(self.head)
+
+    def checkpoint(self) -> None:
+        """Keep the desk's memory for the next process."""
+        if self.head is not None:
+            memory = self.desk.memory(self.head)
+            self.journal.keep(self.timeframe.name, self.head, self.desk.pack(memory), now=self.clock())
+
+    # ------------------------------------------------------------ back
+
+    def differing(self, heard: Iterable[Heard]) -> list[Heard]:
+        """Those of the bars that the recent moments do not hold already, with these values."""
+        return [bar for bar in heard if not self._holds(bar)]
+
+    def revise(self, heard: Iterable[Heard]) -> Changes:
+        """Decide again from the oldest of these bars on, which are stored by now."""
+        bars = [bar for bar in heard if self.head is not None and bar.ts <= self.head]
+        if not bars:
+            return Changes()
+        for bar in bars:
+            self._patch(bar)
+        return self._again(min(bar.ts for bar in bars))
+
+    def again(self, since: int) -> Changes:
+        """Decide again from ``since`` on, from stored bars."""
+        self._memories.clear()
+        return self._again(since)
+
+    def _holds(self, bar: Heard) -> bool:
+        moment = self._recent.get(bar.ts)
+        i = self.desk.number(bar.instrument)
+        if moment is None or i is None or not moment.present[i]:
+            return False
+        return np.array_equal(moment.values[: len(bar.values), i], bar.values, equal_nan=True)
+
+    def _patch(self, bar: Heard) -> None:
+        oldest = self._memories[0].ts if self._memories else None
+        i = self.desk.number(bar.instrument)
+        if oldest is None or bar.ts <= oldest or i is None:
+            return
+        count = len(self.desk.instruments)
+        if bar.ts not in self._recent:
+            self._recent[bar.ts] = Moment(bar.ts, np.zeros(count, np.bool_), np.full((len(FIELDS), count), np.nan))
+        moment = self._recent[bar.ts]
+        moment.present[i] = True
+        moment.values[: len(bar.values), i] = bar.values
+
+    # ------------------------------------------------------------ again
+
+    def _again(self, since: int) -> Changes:
+        """Steps 2 and 3."""
+        since = min([since, *(d.ts for d in self._waiting)])  # what is not durable yet is decided again too
+        self._waiting = []
+        self.journal.forget_checkpoints(self.timeframe.name, since)
+        found = next((m for m in reversed(self._memories) if m.ts < since), None)
+        if found is not None:
+            later: Iterable[Moment] = [self._recent[ts] for ts in sorted(self._recent) if ts > found.ts]
+            self.desk.revert(found)
+        else:
+            found_at = self._back(since)
+            later = self._stored(found_at)
+            since = max(since, found_at + 1)
+            self._memories, self._recent = [], {}
+            self._remember(found_at)
+        self._memories = [m for m in self._memories if m.ts < since]
+        added, withdrawn = list[Entry](), list[Entry]()
+        for changes in self._step_all(later, since):
+            added += changes.added
+            withdrawn += changes.withdrawn
+        return Changes(tuple(added), tuple(withdrawn))
+
+    def _step_all(self, later: Iterable[Moment], since: int) -> Iterator[Changes]:
+        together: list[Decided] = []
+        start = since
+        for moment in later:
+            self._recent[moment.ts] = moment
+            decided = self.desk.step(moment)
+            self.head = moment.ts
+            if moment.ts >= since:
+                together.append(decided)
+            if len(together) == _TOGETHER:
+                yield self._write(start, moment.ts, together)
+                start, together = moment.ts + 1, []
+            if len(self._recent) % _EVERY == 0:
+                self._remember(moment.ts)
+        if together and self.head is not None:
+            yield self._write(start, self.head, together)
+
+    def _back(self, since: int) -> int:
+        """Put the desk to the newest kept memory before ``since`` (the oldest there is, where none is): its time."""
+        kept = self.journal.checkpoints(self.timeframe.name)
+        for ts in [t for t in kept if t < since] + sorted(t for t in kept if t >= since):
+            blob = self.journal.checkpoint(self.timeframe.name, ts)
+            try:
+                memory, same = self.desk.unpack(blob or b"")
+            except UsageError:
+                continue
+            if same and ts < since:
+                self.desk.revert(memory)
+            else:
+                warm(self.desk, self.store, ts)
+                self.desk.rules.restore(memory.rules)
+                self.desk.follow(memory.positions, ts)
+            self.head = ts
+            return ts
+        return self._back_to_nothing(since - 1)
+
+    def _back_to_nothing(self, at: int) -> int:
+        """No checkpoint: features from the bars, positions from the journal, rules without a memory."""
+        warm(self.desk, self.store, at)
+        self.desk.rules.restore(self._fresh)
+        bodies = self.journal.entries("position", self.timeframe)
+        self.desk.follow(live_events(e for e in bodies if parse_time(e["ts"]) <= at), at)
+        self.head = at
+        return at
+
+    def _stored(self, after: int) -> Iterator[Moment]:
+        """Moments of stored bars later than ``after``."""
+        newest = self._newest()
+        for start in range(after + 1, (newest or after) + 1, _READ):
+            rows = self.store.rows(self.timeframe, list(self.desk.instruments), Span(start, start + _READ))
+            yield from moments(rows, self.desk.instruments)
+
+    def _newest(self) -> int | None:
+        """The newest stored bar time of the desk's own instruments."""
+        present = self.store.present(self.timeframe)
+        ends = [int(present[name].ends[-1]) for name in self.desk.duties.instruments if present.get(name)]
+        return max(ends) - self.timeframe.micros if ends else None
+
+    def _remember(self, ts: int) -> None:
+        self._memories = [*self._memories[1 - _KEEP :], self.desk.memory(ts)]
+        oldest = self._memories[0].ts
+        self._recent = {t: m for t, m in self._recent.items() if t > oldest}
+
+    # ------------------------------------------------------------ writing
+
+    def _write(self, since: int, until: int, together: list[Decided]) -> Changes:
+        entries = [entry for decided in together for entry in self._entries(decided)]
+        rows = [(self.set, d.ts, self.desk.table(d)) for d in together if self.set and len(d.who)]
+        return self.journal.decide(self.timeframe, since, until, entries, now=self.clock(), moments=rows)
+
+    def _entries(self, decided: Decided) -> Iterator[Entry]:
+        for alert in decided.alerts:
+            yield Entry("alert", self.timeframe.name, alert.id, decided.ts, alert.to_dict())
+        for event in decided.events:
+            key = f"{event.position}:{event.number}"
+            yield Entry("position", self.timeframe.name, key, decided.ts, event.to_dict())
+
+
+def live_events(bodies: Iterable[dict[str, object]]) -> tuple[PositionEvent, ...]:
+    """The events of positions that are not over yet, in order, from journal bodies."""
+    stories: dict[str, list[PositionEvent]] = {}
+    known = {"position", "number", "instrument", "ts", "kind", "price", "fraction", "reason", "data"}
+    for body in bodies:
+        event = PositionEvent.from_dict({k: v for k, v in body.items() if k in known})
+        stories.setdefault(event.position, []).append(event)
+    over = ("closed", "invalidated", "expired")
+    return tuple(e for story in stories.values() if story[-1].kind not in over for e in story)
