@@ -289,7 +289,7 @@ def test_a_refused_subscription_gets_an_error_or_nothing(venue: Any) -> None:
 def test_with_all_faults_a_client_that_reconnects_and_asks_rest_has_the_truth(venue: Any) -> None:
     """Half an hour of everything at once: what was heard last is true but where a correction was lost; REST has all."""
     faults = ",".join([f"{name}:0.15" for name in BARS] + [f"{name}:1x" for name in (*SOCKET, "ws_refuse")])
-    options = {"symbols": SYMBOLS, "speed": 240.0, "faults": faults, "updates": 1}
+    options = {"symbols": SYMBOLS, "speed": 480.0, "faults": faults, "updates": 1}
     with venue(**options, outages_per_month=0, halts_per_month=0) as (sim, get):
         bars: dict[tuple[str, int], Any] = {}
         end = NOW + 30 * MINUTE
@@ -305,7 +305,7 @@ def test_with_all_faults_a_client_that_reconnects_and_asks_rest_has_the_truth(ve
 
 
 async def listen_whatever_comes(sim: Running, bars: dict[tuple[str, int], Any], end: int) -> None:
-    """Reconnect whenever the connection ends or is silent for two minutes of the venue."""
+    """Reconnect whenever the connection ends or is silent for three minutes of the venue."""
     names = [f"{symbol.lower()}@kline_1m" for symbol in SYMBOLS]
     async with aiohttp.ClientSession() as session:
         while sim.clock() < end:
@@ -313,7 +313,7 @@ async def listen_whatever_comes(sim: Running, bars: dict[tuple[str, int], Any], 
                 await ws.send_json({"method": "SUBSCRIBE", "params": names, "id": 1})
                 while sim.clock() < end:
                     try:
-                        message = await ws.receive(timeout=0.5)
+                        message = await ws.receive(timeout=0.4)
                     except TimeoutError:
                         break
                     if message.type in GONE:

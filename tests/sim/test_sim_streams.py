@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
@@ -319,12 +321,51 @@ def test_open_connections_can_be_looked_at(venue: Any) -> None:
         ]
         while get("/sim/sockets").json["open"]:
             time.sleep(0.01)
+        old = sim.ws_urls["BINANCEUSDM"].replace("/market", "") + "/ws"
+        assert talk(old, lambda ws: say(ws, "LIST_SUBSCRIPTIONS"))["result"] == []
         assert get("/ws").status == 400  # no websocket asked for
 
 
 def test_addresses_and_options_are_checked() -> None:
     """Where each venue's websockets are; options that make no feed are refused."""
-    assert ws_urls("http://127.0.0.1:1") == {"BINANCE": "ws://127.0.0.1:1", "BINANCEUSDM": "ws://127.0.0.1:1/fapi"}
+    usdm = "ws://127.0.0.1:1/fapi/market"
+    assert ws_urls("http://127.0.0.1:1") == {"BINANCE": "ws://127.0.0.1:1", "BINANCEUSDM": usdm}
     for wrong in ({"updates": -1}, {"stream_limit": 0}, {"ping_every": 0.0}, {"pong_within": -1.0}, {"lifetime": 0.0}):
         with pytest.raises(UsageError):
             SimConfig(**wrong)  # type: ignore[arg-type]
+
+
+PROGRAM = """
+from gapless.sim import SimConfig, serve
+faults = "ws_halfopen:1x,ws_drop:0.2,ws_garbage:0.2"
+config = SimConfig(symbols=4, start="2024-03-01", now="2024-06-03", speed=600.0, faults=faults)
+serve(config, port=0, on_ready=lambda url: print(url, flush=True))
+print("stopped", flush=True)
+"""
+
+
+def test_clients_that_vanish_and_a_venue_that_stops_leave_no_trace_on_stderr() -> None:
+    """Connections that are torn, half open or idle when SIGTERM comes: the process ends at once and cleanly."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    url = ws_urls(process.stdout.readline().strip())["BINANCE"] + "/ws/btcusdt@kline_1m/ethusdt@kline_1m"
+
+    async def go() -> aiohttp.WSMsgType:
+        async with aiohttp.ClientSession() as session:
+            transports = []
+            for _ in range(8):
+                ws = await session.ws_connect(url, timeout=SHORT)
+                transports.append(ws._response.connection.transport)
+            await asyncio.sleep(0.3)  # some minutes of the venue
+            for transport in transports[:4]:
+                transport.abort()
+            process.terminate()
+            while (message := await ws.receive(timeout=20)).type == aiohttp.WSMsgType.TEXT:
+                pass
+            return message.type
+
+    assert asyncio.run(go()) != aiohttp.WSMsgType.TEXT
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (0, "stopped\n", "")

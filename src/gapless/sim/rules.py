@@ -12,7 +12,7 @@ MINUTE_WEIGHT = "X-MBX-USED-WEIGHT-1M"
 class Sockets:
     """The rules of an API's websockets. Seconds are real ones: they are about the connection, not the market."""
 
-    prefix: str  # before /ws and /stream; spot and USD-M have hosts of their own, here they share one
+    prefixes: tuple[str, ...]  # before /ws and /stream, first the one to use; real hosts differ, here they share one
     streams: int  # at most so many on a connection
     messages: int  # at most so many from the client in a second, pings and pongs included
     ping_every: float
@@ -42,8 +42,8 @@ def _by_limit(limit: int) -> int:
     return 10
 
 
-_SPOT_SOCKETS = Sockets("", 1024, 5, 20.0, 60.0)
-_USDM_SOCKETS = Sockets("/fapi", 200, 10, 180.0, 600.0)
+_SPOT_SOCKETS = Sockets(("",), 1024, 5, 20.0, 60.0)
+_USDM_SOCKETS = Sockets(("/fapi/market", "/fapi"), 200, 10, 180.0, 600.0)
 SPOT = Api("BINANCE", "/api/v3", True, 500, 1000, 6000, 20, lambda limit: 2, _SPOT_SOCKETS)
 USDM = Api("BINANCEUSDM", "/fapi/v1", False, 500, 1500, 2400, 1, _by_limit, _USDM_SOCKETS)
 APIS = (SPOT, USDM)

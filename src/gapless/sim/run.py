@@ -67,9 +67,9 @@ def ws_urls(url: str) -> dict[str, str]:
     """By venue, of a simulated venue at ``url``.
 
     >>> ws_urls("http://127.0.0.1:8900")["BINANCEUSDM"]
-    'ws://127.0.0.1:8900/fapi'
+    'ws://127.0.0.1:8900/fapi/market'
     """
-    return {api.venue: "ws" + url.removeprefix("http") + api.sockets.prefix for api in APIS}
+    return {api.venue: "ws" + url.removeprefix("http") + api.sockets.prefixes[0] for api in APIS}
 
 
 def serve(

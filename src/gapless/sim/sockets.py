@@ -11,6 +11,7 @@ from collections import deque
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
+from itertools import product
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
@@ -30,8 +31,8 @@ def add_sockets(app: web.Application, exchange: Exchange) -> None:
     """``/ws``, ``/ws/<stream>`` and ``/stream?streams=…`` of each API."""
     app[OPEN] = set()
     for api in APIS:
-        for path in ("/ws", "/ws/{streams:.+}", "/stream"):
-            app.router.add_get(api.sockets.prefix + path, partial(_connect, exchange, api))
+        for prefix, path in product(api.sockets.prefixes, ("/ws", "/ws/{streams:.+}", "/stream")):
+            app.router.add_get(prefix + path, partial(_connect, exchange, api))
     app.on_shutdown.append(_abort_all)
 
 
