@@ -133,7 +133,7 @@ def _venue(parent: Connection) -> None:
 
     async def main() -> None:
         app = web.Application()
-        app.router.add_get("/stream", handle)
+        app.router.add_get("/market/stream", handle)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -164,5 +164,7 @@ def test_the_two_markets_speak_one_language(source: LiveSource) -> None:
 
 
 def test_an_address_of_ones_own_is_a_base() -> None:
-    """What comes before ``/stream``, with or without a stroke at the end."""
-    assert spot_live("ws://127.0.0.1:8900/").url == usdm_live("ws://127.0.0.1:8900").url == "ws://127.0.0.1:8900/stream"
+    """What comes before ``/stream``, with or without a stroke at the end; bars of futures are below ``/market``."""
+    assert spot_live("ws://127.0.0.1:8900/").url == "ws://127.0.0.1:8900/stream"
+    for url in ("ws://127.0.0.1:8900/fapi", "ws://127.0.0.1:8900/fapi/market/"):
+        assert usdm_live(url).url == "ws://127.0.0.1:8900/fapi/market/stream"

@@ -70,17 +70,17 @@ _decode = msgspec.json.Decoder(_Message, strict=False).decode  # decimals come a
 
 def spot_live(url: str = "wss://stream.binance.com:9443") -> BinanceLive:
     """Binance spot. Of the five messages a second a client may send, one is left for answering pings."""
-    return BinanceLive("binance", "BINANCE", _combined(url), 1024, 4.0)
+    return BinanceLive("binance", "BINANCE", url.rstrip("/") + "/stream", 1024, 4.0)
 
 
-def usdm_live(url: str = "wss://fstream.binance.com/market") -> BinanceLive:
-    """Binance USD-M futures. The documents have said 200 and 1024 streams a connection; 200 is always allowed."""
-    return BinanceLive("binance-usdm", "BINANCEUSDM", _combined(url), 200, 8.0)
+def usdm_live(url: str = "wss://fstream.binance.com") -> BinanceLive:
+    """Binance USD-M futures. The documents have said 200 and 1024 streams a connection; 200 is always allowed.
 
-
-def _combined(url: str) -> str:
-    """Where messages come with the names of their streams."""
-    return url.rstrip("/") + "/stream"
+    >>> usdm_live().url  # only there bars are sent, with or without /market in the address that is given
+    'wss://fstream.binance.com/market/stream'
+    """
+    url = url.rstrip("/").removesuffix("/market") + "/market/stream"
+    return BinanceLive("binance-usdm", "BINANCEUSDM", url, 200, 8.0)
 
 
 @dataclass(slots=True)
