@@ -119,6 +119,15 @@ def test_corrected_bars_come_twice_the_second_time_true() -> None:
     assert heard.exchange.faults.injected == {"ws_corrected": 1}
 
 
+def test_the_last_word_on_a_bar_is_true() -> None:
+    """With every fault of bars together, what came last of each bar is the truth."""
+    heard = walk(60, faults=",".join(f"{name}:0.3" for name in BARS), updates=1)
+    last = {(bar["s"], bar["t"]): bar for symbol in SYMBOLS for bar in heard.finals(symbol)}
+    newest = (NOW + 58 * MINUTE) // 1000  # a correction may be on its way
+    assert all(true(heard, bar) for (_, opened), bar in last.items() if opened < newest)
+    assert set(heard.exchange.faults.injected) == set(BARS)
+
+
 def test_doubled_messages_come_twice_the_same() -> None:
     """To the letter."""
     heard = walk(3, symbols=("BTCUSDT",), faults="ws_dup:1x")
@@ -150,6 +159,8 @@ def test_a_burst_holds_everything_back_and_loses_nothing() -> None:
     heard = walk(30, faults="ws_burst:0.5")
     for symbol in SYMBOLS:
         assert heard.minutes(symbol)[:27] == list(range(27))
+    said = [m["E"] for _, m in heard.all]
+    assert said == sorted(said)
     at_once = Counter(at for at, _ in heard.all)
     assert max(at_once.values()) >= 2 * len(SYMBOLS)
     assert max(at - m["E"] * 1000 for at, m in heard.all) > 30 * SECOND

@@ -72,7 +72,7 @@ class Broadcast:
         """From now on these streams and no others."""
         wanted, now = dict.fromkeys(names), self.exchange.clock()
         self._streams = {name: stream for name, stream in self._streams.items() if name in wanted}
-        for name in wanted.keys() - self._streams.keys():
+        for name in [name for name in wanted if name not in self._streams]:
             stream = self._streams[name] = self._tape.stream(name)
             if stream is not None:
                 self._cold.append(stream)
@@ -82,7 +82,8 @@ class Broadcast:
         """When something is due next, µs; at once while there is something to prepare."""
         if self._cold:
             return 0
-        return min([self._minute + MINUTE, *(item.at for item in self._agenda[:1]), *self._ends()])
+        ends = (spell.until for spell in self._spells.values())
+        return min([self._minute + MINUTE, *(item.at for item in self._agenda[:1]), *ends])
 
     def take(self) -> list[bytes]:
         """What is to be sent now."""
@@ -92,10 +93,10 @@ class Broadcast:
         self._warm(now)
         while self._minute + MINUTE <= now:
             self._plan(self._minute + MINUTE)
-        frames: list[bytes] = []
+        frames = self._released(now)
         while self._agenda and self._agenda[0].at <= now and self.over is None:
             frames += self._perform(heappop(self._agenda), now)
-        return frames + self._released(now)
+        return frames
 
     # ---------------------------------------------------------------- the agenda
 
@@ -162,11 +163,11 @@ class Broadcast:
         if self._suffers("ws_late", item):
             return self._again(item, _LATE)
         frame = self._event(stream, row)
-        if incomplete(row) != row and self._suffers("ws_corrected", item):
-            self._again(item, _CORRECTED)
-            frame = self._event(stream, incomplete(row))
         if self._suffers("ws_garbage", item):
             return [frame[: 1 + int(self._chance("cut", stream, item.moment) * (len(frame) - 1))]]
+        if incomplete(row) != row and self._suffers("ws_corrected", item):
+            self._again(item, _CORRECTED)  # not reordered: of the two, the true one comes last
+            return [self._event(stream, incomplete(row))]
         if self._suffers("ws_dup", item):
             return [frame, frame]
         if not self._swapped and self._suffers("ws_reorder", item):
@@ -237,13 +238,10 @@ class Broadcast:
     def _released(self, now: int) -> list[bytes]:
         """Ends the spells that are over; what was held back comes all at once."""
         self._spells = {name: spell for name, spell in self._spells.items() if now < spell.until}
-        if "ws_burst" in self._spells or not self._held or self.over:
+        if "ws_burst" in self._spells:
             return []
         held, self._held = self._held, []
         return held
-
-    def _ends(self) -> list[int]:
-        return [spell.until for spell in self._spells.values()]
 
     # ---------------------------------------------------------------- chance
 
