@@ -95,6 +95,7 @@ def by_position(events: list[PositionEvent]) -> dict[str, list[PositionEvent]]:
 
 
 @given(markets())
+@settings(deadline=None)
 def test_events_say_all_of_a_position(steps: list[Step]) -> None:
     """Their fold is what the machine holds; through JSON too, and through what ``compact`` leaves."""
     positions = machine()
@@ -113,6 +114,7 @@ def test_events_say_all_of_a_position(steps: list[Step]) -> None:
 
 
 @given(markets())
+@settings(deadline=None)
 def test_a_restart_at_any_bar_changes_nothing(steps: list[Step]) -> None:
     """A new machine at every bar, made of the live positions' events alone, says the same events."""
     whole = walk(machine(), steps)
@@ -127,6 +129,7 @@ def test_a_restart_at_any_bar_changes_nothing(steps: list[Step]) -> None:
 
 
 @given(markets(), st.integers(1, STEPS))
+@settings(deadline=None)
 def test_a_machine_can_go_back(steps: list[Step], cut: int) -> None:
     """With the events up to a bar it forgets what came after, and says the same again."""
     positions = machine()
@@ -136,6 +139,7 @@ def test_a_machine_can_go_back(steps: list[Step], cut: int) -> None:
 
 
 @given(markets(), st.integers(1, STEPS))
+@settings(deadline=None)
 def test_the_future_changes_no_event(steps: list[Step], cut: int) -> None:
     """Up to any bar the events are those of the bars up to it."""
     whole = walk(machine(), steps)
@@ -143,6 +147,7 @@ def test_the_future_changes_no_event(steps: list[Step], cut: int) -> None:
 
 
 @given(markets(), st.permutations(range(len(NAMES))), st.randoms(use_true_random=False))
+@settings(deadline=None)
 def test_the_order_of_instruments_and_signals_changes_no_event(
     steps: list[Step], order: list[int], shuffle: Any
 ) -> None:
@@ -181,6 +186,7 @@ def mirrored(step: Step) -> Step:
 
 
 @given(markets())
+@settings(deadline=None)
 def test_a_mirrored_market_gives_mirrored_positions(steps: list[Step]) -> None:
     """Shorts are longs upside down: the same kinds at the same bars for the same reasons, at mirrored prices."""
     in_atr = FULL.model_copy(update={"filters": FULL.filters.model_copy(update={"min_atr": None, "min_profit": None})})
@@ -200,7 +206,7 @@ def test_a_mirrored_market_gives_mirrored_positions(steps: list[Step]) -> None:
 
 
 @given(markets(steps=30))
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_a_position_keeps_its_bounds(steps: list[Step]) -> None:
     """Parts come to one, the worst is not above the best, fills lie between them, a stop never moves away."""
     positions = machine()
