@@ -141,3 +141,19 @@ def test_a_failed_proof_names_the_difference(capsys: pytest.CaptureFixture[str])
     told = words(capsys.readouterr().out)
     assert "✗ late row 57: expected 1.5, found nan, seed 2, cut 50" in told
     assert "no value changes with sma(close, 4)" in told
+
+
+def test_a_universe_is_built_verified_and_exported(gapless: Call, lake: Path) -> None:
+    """`--universe` names its instruments; beside `--symbols`, export compares those among the universe."""
+    Path("gapless.toml").write_text('[universes.two]\nsymbols = ["BINANCE:AUSDT", "BINANCE:BUSDT"]\n')
+    here = ("--lake", lake, "--universe", "two")
+    built = gapless("features", "build", *here, "--features", "fast=sma(close, 5)", "--json").json
+    assert [one["instrument"] for one in built["sets"][0]["series"]] == ["BINANCE:AUSDT", "BINANCE:BUSDT"]
+    assert len(gapless("features", "verify", *here, "--json").json) == 2
+    export = ("features", "export", *here, "--features", "r=rank(close)", "-o")
+    assert gapless(*export, "two.parquet", "--json").json["rows"] == 1200
+    assert gapless(*export, "one.parquet", "--symbols", "BINANCE:AUSDT", "--json").json["rows"] == 600
+    two, one = pl.read_parquet("two.parquet"), pl.read_parquet("one.parquet")
+    assert one.equals(two.filter(pl.col("instrument") == "BINANCE:AUSDT"))
+    both = gapless("features", "build", *here, "--symbols", "BINANCE:AUSDT", "--features", "x=close")
+    assert (both.code, "both given" in both.err) == (2, True)

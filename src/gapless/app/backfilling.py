@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from gapless.app import markets
 from gapless.app.coverage import assess
 from gapless.app.lake import Lake
 from gapless.app.markets import VENDORS, patience, source, source_name
@@ -20,7 +21,7 @@ from gapless.app.runs import Run, running
 from gapless.coverage.gap import Gap
 from gapless.engine.backfill import Options, fetch_listings, run_backfill
 from gapless.engine.plan import Plan, plan
-from gapless.errors import SourceError, UnknownName, UsageError
+from gapless.errors import SourceError, UsageError
 from gapless.events import RunStarted
 from gapless.observe.progress import Progress
 from gapless.protocols import Facts, Source, WriteReport
@@ -97,9 +98,7 @@ def _instruments(
     if symbols and universe:
         raise UsageError("--symbols and --universe were both given.", hint="give one of them")
     if universe is not None:
-        if universe not in lake.config.universes:
-            raise UnknownName("universe", universe, lake.config.universes)
-        return [Instrument.parse(s) for s in lake.config.universes[universe].symbols]
+        return markets.universe(lake.config, universe)
     if symbols:
         venue = VENDORS[source].venue if source in VENDORS else None
         found = [Instrument.parse(s, venue=venue) for s in symbols.split(",") if s.strip()]

@@ -6,9 +6,11 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gapless.app import markets
 from gapless.app.lake import Lake
 from gapless.app.reading import by_timeframe, view
 from gapless.app.runs import Run
+from gapless.config import Config
 from gapless.engine.build import build, differing
 from gapless.engine.views import Folded
 from gapless.errors import UnknownName, UsageError
@@ -38,6 +40,13 @@ def chosen(config: Mapping[str, str], text: str | None) -> dict[str, str]:
     return found
 
 
+def named(config: Config, symbols: Sequence[str] | None, universe: str | None) -> Sequence[str] | None:
+    """The instruments of a call, from one of two ways to name them; None for all."""
+    if symbols and universe:
+        raise UsageError("--symbols and --universe were both given.", hint="give one of them")
+    return symbols if universe is None else [str(i) for i in markets.universe(config, universe)]
+
+
 def build_features(
     lake: Lake, run: Run, text: str | None, symbols: Sequence[str] | None, timeframes: Sequence[str] | None
 ) -> dict[str, Any]:
@@ -45,9 +54,9 @@ def build_features(
     features = chosen(lake.config.features, text)
     store = view(lake.store, lake.config)
     wanted, virtual = _sets(lake, features, timeframes, by_hand=text is not None)
-    named = [(own, group, list(symbols or sorted(store.present(own)))) for own, group in wanted]
-    run.observe(RunStarted(run.id, "build", sum(len(names) for _, _, names in named), 0))
-    return {"sets": [_build(store, run, *one) for one in named], "computed_when_read": virtual}
+    jobs = [(own, group, list(symbols or sorted(store.present(own)))) for own, group in wanted]
+    run.observe(RunStarted(run.id, "build", sum(len(names) for _, _, names in jobs), 0))
+    return {"sets": [_build(store, run, *job) for job in jobs], "computed_when_read": virtual}
 
 
 def _sets(

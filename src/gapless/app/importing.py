@@ -29,6 +29,14 @@ from gapless.stores.lake import Lake as Store
 _Held = dict[Instrument, SpanSet]
 
 
+def check(config: Config, paths: Sequence[str | Path], options: ReadOptions) -> None:
+    """Raise what is wrong with a call before a lake is made for it: venue, paths, and how a single file is read."""
+    market(config, options.venue)
+    files = expand(paths)
+    if len(files) == 1:  # of several, one that cannot be read does not stop the others
+        next(iter(read(files[0], options)), None)
+
+
 def import_files(
     store: Store, config: Config, run: Run, paths: Sequence[str | Path], options: ReadOptions
 ) -> list[str]:

@@ -8,7 +8,21 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from gapless.cli.options import COMMON, WHAT, Common, What, show, split
+from gapless.cli.options import (
+    COMMON,
+    WHAT,
+    AsOf,
+    Common,
+    End,
+    OneTimeframe,
+    Output,
+    Start,
+    Symbols,
+    Timeframes,
+    What,
+    show,
+    split,
+)
 
 
 def register(app: App) -> None:
@@ -22,7 +36,7 @@ def import_(
     paths: Annotated[list[Path], Parameter(consume_multiple=True)],
     *,
     venue: str,
-    timeframe: str,
+    timeframe: OneTimeframe,
     symbol: str | None = None,
     format: str = "auto",  # noqa: A002 - the option is called --format
     tz: str | None = None,
@@ -39,8 +53,6 @@ def import_(
         Files, directories or patterns.
     venue
         The venue the bars are of, for example BINANCE or XNAS; it decides the calendar.
-    timeframe
-        1m 5m 15m 30m 1h 4h 1d 1w
     symbol
         The symbol, where neither a column nor the file's name says it.
     format
@@ -54,7 +66,7 @@ def import_(
     columns
         Column mapping, for example open=First,close=Last,ts=When.
     """
-    from gapless.app.importing import import_files
+    from gapless.app.importing import check, import_files
     from gapless.app.runs import running
     from gapless.cli import render
     from gapless.errors import UsageError
@@ -69,6 +81,8 @@ def import_(
     options = ReadOptions(
         venue, Timeframe.parse(timeframe), symbol, format, tz, label, mapping, time_format=time_format
     )  # fmt: skip
+    if common.missing():  # a wrong call leaves no lake behind
+        check(common.settings(), paths, options)
     lake = common.open()
     with running(lake.store, "import", progress()) as run:
         notes = import_files(lake.store, lake.config, run, paths, options)
@@ -113,7 +127,8 @@ def _plan(common: Common, verb: str, what: What) -> int:
     from gapless.app.backfilling import make_plan, wanted
     from gapless.cli import render
 
-    found = make_plan(wanted(common.open(), verb, **asdict(what))).to_dict()
+    with common.trial() as lake:
+        found = make_plan(wanted(lake, verb, **asdict(what))).to_dict()
     show(found) if common.json else render.plan(found)
     return 0
 
@@ -123,17 +138,19 @@ def _fetch(common: Common, verb: str, what: What) -> int:
     from gapless.cli import render
     from gapless.observe.progress import progress
 
-    run = fetch(wanted(common.open(), verb, **asdict(what)), progress())
+    with common.trial() as lake:
+        wanted(lake, verb, **asdict(what))  # a wrong call leaves no lake behind
+    run = fetch(wanted(common.open(create=verb != "repair"), verb, **asdict(what)), progress())
     show(run.document) if common.json else render.run(run.document, [])
     return run.exit_code
 
 
 def gaps(
     *,
-    symbols: str | None = None,
-    timeframes: str | None = None,
+    symbols: Symbols = None,
+    timeframes: Timeframes = None,
     class_: Annotated[str | None, Parameter(name="--class")] = None,
-    start: str | None = None,
+    start: Start = None,
     end: str | None = None,
     common: Common = COMMON,
 ) -> int:
@@ -141,14 +158,8 @@ def gaps(
 
     Parameters
     ----------
-    symbols
-        VENUE:SYMBOL,…
-    timeframes
-        1m,1h,…
     class_
         never_asked,failed,vendor_hole,venue_outage,halt,no_trade,before_listing,after_delisting,pending,calendar_conflict
-    start
-        From here …
     end
         … to here; without a span, inside what was ever asked.
     """
@@ -160,15 +171,13 @@ def gaps(
     return 1 if any(g.repairable for g in found) else 0
 
 
-def why(instrument: str, timeframe: str, time: str, *, common: Common = COMMON) -> int:
+def why(instrument: str, timeframe: OneTimeframe, time: str, *, common: Common = COMMON) -> int:
     """Tell why one bar is present or absent: class, evidence and history.
 
     Parameters
     ----------
     instrument
         VENUE:SYMBOL
-    timeframe
-        1m 5m 15m 30m 1h 4h 1d 1w
     time
         A time inside the bar, ISO-8601, UTC.
     """
@@ -179,14 +188,8 @@ def why(instrument: str, timeframe: str, time: str, *, common: Common = COMMON) 
     return 0
 
 
-def status(*, timeframes: str | None = None, common: Common = COMMON) -> int:
-    """Show the completeness matrix: series by day, coverage, freshness, the last run.
-
-    Parameters
-    ----------
-    timeframes
-        1m,1h,…
-    """
+def status(*, timeframes: Timeframes = None, common: Common = COMMON) -> int:
+    """Show the completeness matrix: series by day, coverage, freshness, the last run."""
     from gapless.cli import render
 
     found = common.open(create=False).status(split(timeframes))
@@ -196,14 +199,14 @@ def status(*, timeframes: str | None = None, common: Common = COMMON) -> int:
 
 def bars(
     instrument: str,
-    timeframe: str,
+    timeframe: OneTimeframe,
     *,
-    start: str | None = None,
-    end: str | None = None,
-    as_of: str | None = None,
+    start: Start = None,
+    end: End = None,
+    as_of: AsOf = None,
     fill: Literal["none", "flat"] = "none",
     adjust: Literal["none", "splits", "all"] = "none",
-    output: Annotated[str, Parameter(name=["--output", "-o"], allow_leading_hyphen=True)] = "",
+    output: Output = "",
     common: Common = COMMON,
 ) -> int:
     """Read bars: to the terminal, or to a .parquet, .csv or .feather file (- is CSV on stdout).
@@ -212,20 +215,10 @@ def bars(
     ----------
     instrument
         VENUE:SYMBOL
-    timeframe
-        1m 5m 15m 30m 1h 4h 1d 1w
-    start
-        From here …
-    end
-        … to here (exclusive).
-    as_of
-        The values as they were known at this time.
     fill
         flat adds expected bars that are missing, at the previous close, marked.
     adjust
         Corporate actions; gapless stores none yet, so that only none can be honoured.
-    output
-        Where to write.
     """
     from gapless.cli import render, write
     from gapless.errors import UsageError
@@ -246,20 +239,13 @@ def bars(
     return 0
 
 
-def quarantine(
-    *,
-    timeframe: str | None = None,
-    output: Annotated[str, Parameter(name=["--output", "-o"], allow_leading_hyphen=True)] = "",
-    common: Common = COMMON,
-) -> int:
+def quarantine(*, timeframe: str | None = None, output: Output = "", common: Common = COMMON) -> int:
     """List refused rows with file, row and reason, or export them to mend and import again.
 
     Parameters
     ----------
     timeframe
-        1m 5m 15m 30m 1h 4h 1d 1w
-    output
-        A .csv, .parquet or .feather file (- is CSV on stdout).
+        Of bars of this timeframe only.
     """
     from gapless.cli import render, write
 

@@ -7,7 +7,20 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from gapless.cli.options import COMMON, Common, show, split
+from gapless.cli.options import (
+    COMMON,
+    AsOf,
+    Common,
+    End,
+    OneTimeframe,
+    Output,
+    Start,
+    Symbols,
+    Timeframes,
+    Universe,
+    show,
+    split,
+)
 
 
 def register(app: App) -> None:
@@ -64,8 +77,9 @@ def explain(expressions: Annotated[list[str], Parameter(consume_multiple=True)],
 def build(
     *,
     features: Annotated[str | None, Parameter(name="--features")] = None,
-    symbols: str | None = None,
-    timeframes: str | None = None,
+    symbols: Symbols = None,
+    universe: Universe = None,
+    timeframes: Timeframes = None,
     common: Common = COMMON,
 ) -> int:
     """Build features into the lake, incrementally: unchanged segments are skipped, changed ones computed again.
@@ -74,25 +88,24 @@ def build(
     ----------
     features
         name=expression;name=expression, or names of [features] in gapless.toml; all of them if left out.
-    symbols
-        VENUE:SYMBOL,…; all of the lake if left out.
-    timeframes
-        1m,1h,…; all of the lake if left out.
     """
-    from gapless.app.building import build_features
+    from gapless.app.building import build_features, named
     from gapless.app.runs import running
     from gapless.cli import render_features
     from gapless.observe.progress import progress
 
     lake = common.open(create=False)
+    instruments = named(lake.config, split(symbols), universe)
     with running(lake.store, "build", progress()) as run:
-        found = build_features(lake, run, features, split(symbols), split(timeframes))
+        found = build_features(lake, run, features, instruments, split(timeframes))
     document = {"run": run.id, "seconds": run.document["seconds"], **found}
     show(document) if common.json else render_features.built(document)
     return run.exit_code
 
 
-def verify(*, sample: int = 20, seed: int = 0, symbols: str | None = None, common: Common = COMMON) -> int:
+def verify(
+    *, sample: int = 20, seed: int = 0, symbols: Symbols = None, universe: Universe = None, common: Common = COMMON
+) -> int:
     """Compute a sample of the built series again and compare every bit; exit 1 if any differs.
 
     Parameters
@@ -101,47 +114,37 @@ def verify(*, sample: int = 20, seed: int = 0, symbols: str | None = None, commo
         How many series of each set; 0 for all.
     seed
         Another seed is another sample.
-    symbols
-        VENUE:SYMBOL,…
     """
-    from gapless.app.building import verify_features
+    from gapless.app.building import named, verify_features
     from gapless.cli import render_features
 
-    lines = verify_features(common.open(create=False), sample, seed, split(symbols))
+    lake = common.open(create=False)
+    lines = verify_features(lake, sample, seed, named(lake.config, split(symbols), universe))
     show(lines) if common.json else render_features.verified(lines)
     return 1 if any(line["differing"] for line in lines) else 0
 
 
 def export(
     *,
-    output: Annotated[str, Parameter(name=["--output", "-o"], allow_leading_hyphen=True)],
-    timeframe: str = "1m",
+    output: Output,
+    timeframe: OneTimeframe = "1m",
     features: str | None = None,
-    symbols: str | None = None,
-    start: str | None = None,
-    end: str | None = None,
-    as_of: str | None = None,
+    symbols: Symbols = None,
+    universe: Universe = None,
+    start: Start = None,
+    end: End = None,
+    as_of: AsOf = None,
     layout: Literal["wide", "long"] = "wide",
     common: Common = COMMON,
 ) -> int:
     """Write feature rows to a .parquet, .csv or .feather file (- is CSV on stdout).
 
+    Features that compare instruments compare those of the universe, or of the symbols where none is given.
+
     Parameters
     ----------
-    output
-        Where to write.
-    timeframe
-        1m 5m 15m 30m 1h 4h 1d 1w
     features
         name=expression;name=expression, or names of [features] in gapless.toml; all of them if left out.
-    symbols
-        VENUE:SYMBOL,…; all of the lake if left out.
-    start
-        From here …
-    end
-        … to here (exclusive).
-    as_of
-        From the bars as they were known at this time.
     layout
         wide: a column a feature; long: a row a value.
     """
@@ -150,11 +153,13 @@ def export(
 
     lake = common.open(create=False)
     wanted = chosen(lake.config.features, features)
-    rows = lake.features(split(symbols), timeframe, wanted, start=start, end=end, as_of=as_of, layout=layout)
+    rows = lake.features(
+        split(symbols), timeframe, wanted, start=start, end=end, as_of=as_of, layout=layout, universe=universe
+    )
     write.table(rows, output)
     if output != "-":
-        done = {"written": output, "rows": rows.height}
-        show(done) if common.json else print(f"wrote {rows.height:,} rows to {output}")
+        done = {"written": output, "rows": rows.height, "features": [*wanted]}
+        show(done) if common.json else print(f"wrote {rows.height:,} rows of {len(wanted)} features to {output}")
     return 0
 
 

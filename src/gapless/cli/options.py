@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from gapless.app import Lake
+    from gapless.config import Config
+
+
+Symbols = Annotated[str | None, Parameter(help="VENUE:SYMBOL,…; all of the lake if left out.")]
+Timeframes = Annotated[str | None, Parameter(help="1m,1h,…; all of the lake if left out.")]
+OneTimeframe = Annotated[str, Parameter(help="1m 5m 15m 30m 1h 4h 1d 1w")]
+Start = Annotated[str | None, Parameter(help="From here …")]
+End = Annotated[str | None, Parameter(help="… to here (exclusive).")]
+AsOf = Annotated[str | None, Parameter(help="From the bars as they were known at this time.")]
+Universe = Annotated[str | None, Parameter(help="The instruments of a list named in gapless.toml.")]
+Output = Annotated[
+    str,
+    Parameter(
+        name=["--output", "-o"],
+        allow_leading_hyphen=True,
+        help="A .parquet, .csv or .feather file to write (- is CSV on stdout).",
+    ),
+]
 
 
 @Parameter(name="*")
@@ -33,6 +55,12 @@ class Common:
     config: Path | None = None
     json: Annotated[bool, Parameter(negative="")] = False
 
+    def settings(self) -> Config:
+        """The configuration these options name."""
+        from gapless.config import load
+
+        return load(self.config)
+
     def existing(self) -> Lake | None:
         """The lake these options name, if it is there."""
         from gapless.errors import LakeError
@@ -44,13 +72,41 @@ class Common:
 
     def open(self, *, create: bool = True) -> Lake:
         """The lake these options name."""
-        import os
-
         from gapless import app
-        from gapless.config import load
 
-        config = load(self.config)
-        return app.open(self.lake or os.environ.get("GAPLESS_LAKE") or config.lake.url, config=config, create=create)
+        config = self.settings()
+        return app.open(self._url(config), config=config, create=create)
+
+    def missing(self) -> bool:
+        """Is there nothing yet where the lake is to be?"""
+        from gapless.errors import LakeError
+
+        try:
+            self.open(create=False)
+        except LakeError:
+            path = Path(self._url(self.settings()))
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise
+            return True
+        return False
+
+    @contextmanager
+    def trial(self) -> Iterator[Lake]:
+        """The lake, or an empty one that is gone afterwards: for what must not leave a lake where there was none."""
+        from gapless import app
+
+        if not self.missing():
+            yield self.open(create=False)
+            return
+        with TemporaryDirectory(prefix="gapless-") as blank:
+            lake = app.open(blank, config=self.settings())
+            try:
+                yield lake
+            finally:
+                lake.store.close()
+
+    def _url(self, config: Config) -> str:
+        return self.lake or os.environ.get("GAPLESS_LAKE") or config.lake.url
 
 
 @Parameter(name="*")
