@@ -271,14 +271,14 @@ def test_conditions_of_the_instrument_have_to_hold(run: Run) -> None:
 
 
 def test_conditions_of_the_benchmark_have_to_hold() -> None:
-    """They are read where the benchmark stands; where it has no value there is no entry."""
+    """They are read where the benchmark stands; where it has no value, or no bar, there is no entry."""
     made = profile(filters={"benchmark": B, "benchmark_require": ["z < 3"]})
     opened = []
-    for z in ([9.0, 2.0], [0.0, 3.0], [0.0, math.nan]):
+    for z, there in (([9.0, 2.0], True), ([0.0, 3.0], True), ([0.0, math.nan], True), ([0.0, 2.0], False)):
         machine = Positions({"p": made}, [A, B], ONE)
         columns = {n: np.array([100.0, 50.0]) for n in ("open", "high", "low", "close")} | {"z": np.array(z)}
-        opened.append(machine.step(0, columns, np.array([True, True]), [signal()])[-1].kind == "opened")
-    assert opened == [True, False, False]
+        opened.append(machine.step(0, columns, np.array([True, there]), [signal()])[-1].kind == "opened")
+    assert opened == [True, False, False, False]
 
 
 def test_a_blocked_signal_stays_pending_and_says_what_stood_in_its_way(run: Run) -> None:

@@ -105,6 +105,11 @@ class Position:
         return self.opened_at is not None
 
     @property
+    def since(self) -> int:
+        """What its bars are counted from: the entry, before that the signal."""
+        return self.signalled_at if self.opened_at is None else self.opened_at
+
+    @property
     def rest(self) -> float:
         """The fraction still held; 0 before the entry and after the end."""
         return 1.0 - math.fsum(f.fraction for f in self.fills) if self.state in ("open", "partial") else 0.0

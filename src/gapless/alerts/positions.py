@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 
@@ -27,6 +28,23 @@ from gapless.spans import Timeframe, iso
 
 Elapsed = Callable[[str, int, int], int]
 _SIDES = {"up": 1, "down": -1}
+
+
+@dataclass(frozen=True, slots=True)
+class _Now:
+    """What one step was given."""
+
+    ts: int
+    columns: Columns
+    present: BoolArray
+    signals: Sequence[tuple[Alert, str]]
+
+    def opposes(self, position: Position) -> bool:
+        """Does a signal of this bar say the contrary?"""
+        return any(
+            alert.instrument == position.instrument and _SIDES.get(alert.direction) == -position.side
+            for alert, _ in self.signals
+        )
 
 
 class Positions:
@@ -102,72 +120,65 @@ class Positions:
         self._last = ts
         once = {(alert.instrument, alert.id, profile): (alert, profile) for alert, profile in signals}
         fresh = [once[key] for key in sorted(once)]
+        now = _Now(ts, columns, present, fresh)
         stories: list[Story] = []
         for pending in (False, True):
             for position in self.live:
                 if (position.state == "pending") == pending and self._is_there(position.instrument, columns, present):
-                    stories.append(self._advance(position, ts, columns, fresh))
-        for alert, profile in fresh:
-            stories.append(self._begin(alert, profile, ts, columns))
+                    stories.append(self._advance(position, now))
+        stories += [self._begin(alert, profile, now) for alert, profile in fresh]
         return [event for story in stories for event in story.events]
 
     # ------------------------------------------------------------ one position
 
-    def _advance(self, position: Position, ts: int, columns: Columns, fresh: Sequence[tuple[Alert, str]]) -> Story:
+    def _advance(self, position: Position, now: _Now) -> Story:
+        """One bar of a live position."""
         story, profile = Story(position), self._profile(position.profile)
-        row = Row(columns, self._lanes[position.instrument])
-        if position.state == "pending":
-            self._wait(story, profile, ts, row, columns)
+        bar = Bar(now.ts, Row(now.columns, self._lanes[position.instrument]), position.side)
+        bars = self._elapsed(position.instrument, position.since, now.ts)
+        if position.opened:
+            hold(story, profile, bar, bars, opposed=now.opposes(position))
         else:
-            against = any(
-                a.instrument == position.instrument and _SIDES.get(a.direction) == -position.side for a, _ in fresh
-            )
-            bars = self._elapsed(position.instrument, position.opened_at or 0, ts)
-            hold(story, profile, Bar(ts, row, position.side), bars, opposed=against)
+            self._wait(story, profile, bar, bars, now)
         self._keep(story)
         return story
 
-    def _wait(self, story: Story, profile: Profile, ts: int, row: Row, columns: Columns) -> None:
+    def _wait(self, story: Story, profile: Profile, bar: Bar, waited: int, now: _Now) -> None:
         """One bar of a pending signal."""
-        position = story.position
-        waited = self._elapsed(position.instrument, position.signalled_at, ts)
-        reason = invalid(position, profile, row, waited)
+        reason = invalid(story.position, profile, bar.row, waited)
         if reason:
-            story.say(ts, "invalidated", row("close"), reason, data={"bars": float(waited)})
+            story.say(bar.ts, "invalidated", bar.close, reason, data={"bars": float(waited)})
         elif waited > profile.entry.max_wait:
-            story.say(ts, "expired", row("close"), "max_wait", data={"bars": float(waited)})
+            story.say(bar.ts, "expired", bar.close, "max_wait", data={"bars": float(waited)})
         else:
-            ahead = Bar(ts, row, position.side)
-            self._try(story, profile, ts, row, columns, waited, ahead.better(position.best, ahead.ahead))
+            self._try(story, profile, bar, waited, now)
 
-    def _try(
-        self, story: Story, profile: Profile, ts: int, row: Row, columns: Columns, waited: int, best: float
-    ) -> None:
+    def _try(self, story: Story, profile: Profile, bar: Bar, waited: int, now: _Now) -> None:
         """Enter if this is the bar, else say what was seen of it."""
         position, why = story.position, ""
-        if waited >= profile.entry.min_wait and triggered(position, profile, row, best):
-            found = levels(profile, row)
-            why = blocked(profile, found, row, self._benchmark(profile, columns)) or self._full(position.profile)
+        best = bar.better(position.best, bar.ahead)
+        if waited >= profile.entry.min_wait and triggered(position, profile, bar.row, best):
+            found = levels(profile, bar.row)
+            why = blocked(profile, found, bar.row, self._benchmark(profile, now)) or self._full(position.profile)
             if not why:
-                story.say(ts, "opened", found.entry, fraction=1.0, data=_opening(position.side, profile, found))
+                story.say(bar.ts, "opened", found.entry, fraction=1.0, data=_opening(position.side, profile, found))
                 return
         if waited or why:  # the signal's own bar is in the first event already
             seen: dict[str, float | str] = {"best": best, "bars": float(waited), "blocked": why or position.blocked}
-            story.say(ts, "marked", row("close"), data=seen)
+            story.say(bar.ts, "marked", bar.close, data=seen)
 
-    def _begin(self, alert: Alert, name: str, ts: int, columns: Columns) -> Story:
+    def _begin(self, alert: Alert, name: str, now: _Now) -> Story:
         """A new signal."""
         profile, story, side = self._profile(name), Story(), _SIDES.get(alert.direction, 0)
-        identity = f"{alert.id}-{name}"
-        row = Row(columns, self._lanes[alert.instrument])
+        bar = Bar(now.ts, Row(now.columns, self._lanes[alert.instrument]), side)
         busy = not profile.several and any(
             p.instrument == alert.instrument and p.profile == name for p in self._live.values()
         )
-        story.begin(_signal(identity, alert, name, side, row))
+        story.begin(_signal(alert, name, bar))
         if side == 0 or busy:
-            story.say(ts, "invalidated", row("close"), "busy" if side else "no_direction")
+            story.say(bar.ts, "invalidated", bar.close, "busy" if side else "no_direction")
         else:
-            self._try(story, profile, ts, row, columns, 0, story.position.best)
+            self._try(story, profile, bar, 0, now)
         self._keep(story)
         return story
 
@@ -207,10 +218,11 @@ class Positions:
         lane = self._lanes.get(instrument)
         return lane is not None and bool(present[lane]) and all(math.isfinite(columns[n][lane]) for n in BARS)
 
-    def _benchmark(self, profile: Profile, columns: Columns) -> Row | None:
-        """The benchmark's values; nan, which passes nothing, where it has no bar."""
+    def _benchmark(self, profile: Profile, now: _Now) -> Row | None:
+        """The benchmark's values; None, which passes nothing, where it has no bar."""
         name = profile.filters.benchmark
-        return None if name is None else Row(columns, self._lanes[name])
+        there = name is not None and self._is_there(name, now.columns, now.present)
+        return Row(now.columns, self._lanes[name]) if name is not None and there else None
 
     def _full(self, name: str) -> str:
         most = self._profiles[name].max_open
@@ -218,13 +230,12 @@ class Positions:
         return "max_open" if most is not None and opened >= most else ""
 
 
-def _signal(identity: str, alert: Alert, profile: str, side: int, row: Row) -> PositionEvent:
-    high, low = row("high"), row("low")
+def _signal(alert: Alert, profile: str, bar: Bar) -> PositionEvent:
     told: dict[str, float | str] = {
-        "rule": alert.rule, "profile": profile, "side": float(side), "high": high, "low": low,
-        "best": high if side > 0 else low,
+        "rule": alert.rule, "profile": profile, "side": float(bar.side), "high": bar.row("high"), "low": bar.row("low"),
+        "best": bar.ahead,
     }  # fmt: skip
-    return PositionEvent(identity, 1, alert.instrument, alert.ts, "pending", row("close"), data=told)
+    return PositionEvent(f"{alert.id}-{profile}", 1, alert.instrument, bar.ts, "pending", bar.close, data=told)
 
 
 def _opening(side: int, profile: Profile, found: Levels) -> dict[str, float | str]:
