@@ -1,17 +1,19 @@
 """How a series' bars are cut for building features, and what a piece of it is made of. Pure.
 
-*Pieces* are fine: a day of minutes, a month of bars up to 4h, everything of longer ones. Each has a digest of the bars
-it holds: their times, and when each was learned. *Stretches* are what is built and kept together: whole coarse periods
-(months, years) of pieces, and of a series' last coarse period each piece by itself, so that new bars cost what is near
-them.
+*Pieces* are small: a day of minutes, a month of bars up to 4h, everything of longer ones. Each has a digest of the bars
+it holds: their times, and when each was learned. *Stretches* are what is built and kept together: short ones (a week of
+minutes, cut at the 1st, 8th, 15th, 22nd and 29th; a month of bars up to 4h) or whole ones (a month; a year). A series'
+last few wholes are built in short stretches, so that new and corrected bars cost what is near them. What was built in
+short ones stays so until they are joined, which needs no bar: the digest of a whole is made of those of its parts.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, takewhile
 
 import numpy as np
 
@@ -71,37 +73,89 @@ def _floor(ts: Micros, unit: str) -> Micros:
     return np.asarray(periods.astype("datetime64[us]").astype(np.int64))
 
 
-def stretches(found: Sequence[Piece], timeframe: Timeframe) -> list[Stretch]:
-    """Pieces joined to coarse periods, but for those of the last."""
-    if timeframe.micros >= DAY:
-        return [_stretch("all", found, timeframe)] if found else []
-    form, short = ("%Y-%m", "%Y-%m-%d") if timeframe.micros == MINUTE else ("%Y", "%Y-%m")
-    groups = [(name, list(group)) for name, group in groupby(found, key=lambda p: _name(p, form))]
-    whole = [_stretch(name, group, timeframe) for name, group in groups[:-1]]
-    return whole + [_stretch(_name(p, short), [p], timeframe) for _, group in groups[-1:] for p in group]
+def stretches(
+    found: Sequence[Piece], others: Sequence[Sequence[Piece]], timeframe: Timeframe, standing: Container[str] = ()
+) -> list[Stretch]:
+    """The stretches of a series that joins others; ``standing`` names those it was built in."""
+    short = _short(found, others, timeframe)
+    groups = [(name, list(parts)) for name, parts in groupby(short, key=lambda s: whole(s.period, timeframe))]
+    recent, kept = len(groups) - _recent(timeframe), list[Stretch]()
+    for k, (name, parts) in enumerate(groups):
+        in_parts = name not in standing and (k >= recent or any(p.period in standing for p in parts))
+        kept += parts if in_parts else [_joined(name, parts)]
+    return kept
 
 
-def _name(piece: Piece, form: str) -> str:
-    return to_datetime(piece.start).strftime(form)
+def whole(period: str, timeframe: Timeframe) -> str:
+    """The name of the whole that a stretch is, or is part of.
+
+    >>> whole("2025-05-08", Timeframe.parse("1m")), whole("2025-05", Timeframe.parse("5m"))
+    ('2025-05', '2025')
+    """
+    return period[:7] if timeframe.micros == MINUTE else period[:4]
 
 
-def _stretch(name: str, group: Sequence[Piece], timeframe: Timeframe) -> Stretch:
+def _recent(timeframe: Timeframe) -> int:
+    """So many last wholes are built in short stretches."""
+    return 3 if timeframe.micros == MINUTE else 2
+
+
+def join_digests(digests: Iterable[str]) -> str:
+    """The digest of a whole, from those of its parts."""
+    return hashlib.blake2b("".join(digests).encode(), digest_size=_DIGEST).hexdigest()
+
+
+def joinable(periods: Iterable[str], timeframe: Timeframe) -> dict[str, list[str]]:
+    """Of periods in order: the wholes that are no longer built in short stretches, but still stand in some."""
+    groups = {name: list(parts) for name, parts in groupby(periods, key=lambda period: whole(period, timeframe))}
+    old = list(groups)[: -_recent(timeframe)]
+    return {name: groups[name] for name in old if groups[name] != [name]}
+
+
+def _short(found: Sequence[Piece], others: Sequence[Sequence[Piece]], timeframe: Timeframe) -> list[Stretch]:
+    """The short stretches, each with the digest of what it may read of all series."""
+    if not found:
+        return []
+    starts = np.array([p.start for p in found], dtype=np.int64)
+    edges = [0, *(np.flatnonzero(np.diff(_week(starts, timeframe))) + 1).tolist(), len(found)]
+    ends = [[p.last for p in theirs] for theirs in others]
+    return [_stretch(found[a:b], others, ends, timeframe) for a, b in pairwise(edges)]
+
+
+def _week(starts: Micros, timeframe: Timeframe) -> Micros:
+    """The start of the short period that a piece belongs to."""
+    if timeframe.micros != MINUTE:
+        return starts
+    months = _floor(starts, "M")
+    return months + (starts - months) // (7 * DAY) * (7 * DAY)
+
+
+def _stretch(
+    group: Sequence[Piece], others: Sequence[Sequence[Piece]], ends: Sequence[Sequence[int]], timeframe: Timeframe
+) -> Stretch:
     text = hashlib.blake2b(digest_size=_DIGEST)
     for piece in group:
         text.update(piece.bars.to_bytes(8, "little") + piece.digest)
-    last = group[-1].last
-    return Stretch(name, Span(group[0].first, last + timeframe.micros), last, text.hexdigest())
+    first, last = group[0].first, group[-1].last
+    for theirs, until in zip(others, ends, strict=True):
+        near = takewhile(lambda p: p.first <= last, theirs[bisect_left(until, first) :])
+        digests = [p.digest for p in near]
+        text.update(len(digests).to_bytes(8, "little") + b"".join(digests))
+    return Stretch(_name(group[0].start, timeframe), Span(first, last + timeframe.micros), last, text.hexdigest())
 
 
-def joined(stretch: Stretch, others: Sequence[Sequence[Piece]]) -> str:
-    """The digest of a stretch together with what it may read of other series in the same time."""
-    if not others:
-        return stretch.digest
-    text = hashlib.blake2b(stretch.digest.encode(), digest_size=_DIGEST)
-    for theirs in others:
-        near = [p for p in theirs if p.last >= stretch.span.start and p.first <= stretch.last]
-        text.update(len(near).to_bytes(8, "little") + b"".join(p.digest for p in near))
-    return text.hexdigest()
+def _joined(name: str, parts: Sequence[Stretch]) -> Stretch:
+    if name == parts[0].period:
+        return parts[0]
+    digest = join_digests(p.digest for p in parts)
+    return Stretch(name, Span(parts[0].span.start, parts[-1].span.end), parts[-1].last, digest)
+
+
+def _name(start: int, timeframe: Timeframe) -> str:
+    if timeframe.micros >= DAY:
+        return "all"
+    day = to_datetime(start)
+    return f"{day:%Y-%m}-{(day.day - 1) // 7 * 7 + 1:02}" if timeframe.micros == MINUTE else f"{day:%Y-%m}"
 
 
 def pack(found: Sequence[Piece]) -> bytes:

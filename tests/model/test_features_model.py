@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from gapless.bars import STORED
 from gapless.engine import build
+from gapless.engine.parts import parts
 from gapless.features import compute
 from gapless.features import plan as understand
 from gapless.series import Instrument, Series
@@ -32,6 +33,8 @@ SETS = (
     {"smooth": "ema(close@SIM:REF, 2)", "calm": "rma(volume, 2)"},
     {"smooth": "ema(close@SIM:REF, 3)", "calm": "rma(volume, 2)"},  # another definition under the same names
     {"trades": "sma(trades, 2)"},
+    {"average": "sma(close, 3)", "ema": "ema(close, 3)", "up": "close > open"},  # of others' columns, one renamed
+    {"mean": "sma(close, 3)", "back": "lag(volume, 2)", "up": "close > open", "sum": "obv()"},
 )
 NOW = parse_time("2026-06-01")
 EDGES = tuple(
@@ -117,15 +120,19 @@ class FeatureMachine(RuleBasedStateMachine):
         assert report.errors == {}
         for name in names:
             series = Series(Instrument.parse(name), self.timeframe)
-            segments = len(self.lake.segments(report.name, series))
+            held = parts(self.lake, understand(SETS[which]), self.timeframe)
+            assert {part.name: [*part.columns] for part in held} == report.sets
+            segments = sum(len(self.lake.segments(part.name, series)) for part in held)
             if (which, name) in self.clean:
                 assert (report.rows[series], report.skipped[series]) == (0, segments)
             self.clean[which, name] = segments
-            stored = self.lake.read_features(
-                report.name, self.timeframe, name, None, dict.fromkeys(SETS[which], pl.Float64())
-            )
             wanted = self.computed(which, name)
-            assert equal_bits(stored.select(wanted.columns), wanted)
+            for part in held:
+                stored = self.lake.read_features(part.name, self.timeframe, name, None, part.plan.schema)
+                columns = [pl.col(column).alias(wish) for wish, column in part.columns.items()]
+                assert equal_bits(
+                    stored.select("instrument", "ts", *columns), wanted.select("instrument", "ts", *part.columns)
+                )
 
     @rule(
         which=st.integers(0, len(SETS) - 1), names=st.one_of(st.none(), st.lists(st.sampled_from(NAMES), unique=True)),

@@ -74,6 +74,9 @@ class _View:
     def remember_set(self, name: str, timeframe: Timeframe, features: Mapping[str, tuple[str, str]]) -> None:
         self.store.remember_set(name, timeframe, features)
 
+    def feature_sets(self, timeframe: Timeframe) -> Mapping[str, Mapping[str, tuple[str, str]]]:
+        return self.store.feature_sets(timeframe)
+
 
 class AsKnown(_View):
     """The bars as they were known at a time. Nothing is stored for it: everything is computed."""
@@ -89,6 +92,9 @@ class AsKnown(_View):
         return self.store.bars(chosen, timeframe, span, as_of=self.as_of).select(columns or list(STORED))
 
     def segments(self, name: str, series: Series) -> dict[str, Segment]:
+        return {}
+
+    def feature_sets(self, timeframe: Timeframe) -> Mapping[str, Mapping[str, tuple[str, str]]]:
         return {}
 
 

@@ -277,9 +277,17 @@ class Lake:
         return {period: segment for period, segment in found.items() if period in kept}
 
     def remember_set(self, name: str, timeframe: Timeframe, features: Mapping[str, tuple[str, str]]) -> None:
-        """Note which (expression, version) each column of a set is."""
+        """Note which (expression, version) each column of a set is, and that it is built now."""
         with self.writing("remember a feature set"):
-            self.meta.store_feature_set(name, timeframe, features)
+            self.meta.store_feature_set(name, timeframe, features, self.clock())
+
+    def feature_sets(self, timeframe: Timeframe) -> dict[str, dict[str, tuple[str, str]]]:
+        """The (expression, version) of each column of every set that was built and not given up since."""
+        found: dict[str, dict[str, tuple[str, str]]] = {}
+        for name, bars, feature, expression, version in self.meta.feature_sets():
+            if bars == timeframe.name:
+                found.setdefault(name, {})[feature] = (expression, version)
+        return found
 
     def feature_log(self, name: str, timeframe: Timeframe, columns: Columns) -> DeltaLog:
         """The log of a feature set with these columns."""
@@ -315,12 +323,13 @@ class Lake:
     def read_features(
         self, name: str, timeframe: Timeframe, instrument: str, span: Span | None, columns: Columns
     ) -> pl.DataFrame:
-        """Stored feature rows by ts."""
-        log = self.feature_log(name, timeframe, columns)
+        """Some columns of stored feature rows, by ts."""
+        log = self.feature_log(name, timeframe, {})
+        kinds = pl.Schema({"instrument": STORED["instrument"], "ts": STORED["ts"], **columns})
         files = [f for f in log.of(instrument) if touches(f, span)]
         found = [parquet.read_features(log.directory / f.path, ["ts", *columns]) for f in files]
         rows = pl.concat(found) if found else pl.DataFrame(schema={"ts": STORED["ts"], **columns})
-        return within(rows.select(pl.lit(instrument).alias("instrument"), pl.all()).cast(pl.Schema(log.schema)), span)
+        return within(rows.select(pl.lit(instrument).alias("instrument"), pl.all()).cast(kinds), span)
 
 
 def _check_names(frame: pl.DataFrame) -> None:

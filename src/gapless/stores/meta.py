@@ -44,13 +44,15 @@ CREATE TABLE IF NOT EXISTS run(id TEXT PRIMARY KEY, verb TEXT, started INTEGER, 
   document TEXT);
 CREATE TABLE IF NOT EXISTS feature_set(
   name TEXT, timeframe TEXT, feature TEXT, expression TEXT, version TEXT, PRIMARY KEY(name, timeframe, feature));
+CREATE TABLE IF NOT EXISTS feature_build(
+  name TEXT, timeframe TEXT, known_at INTEGER, PRIMARY KEY(name, timeframe)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS checkpoint(
   name TEXT, timeframe TEXT, instrument TEXT, period TEXT, last INTEGER, state BLOB, digest TEXT, before TEXT,
   after TEXT,
   PRIMARY KEY(name, timeframe, instrument, period)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS certificate(version TEXT PRIMARY KEY, document TEXT, known_at INTEGER);
 """
-_STATES, _EVERY = 3, 12  # feature states kept of each series: the newest, and one of so many before
+_STATES, _EVERY = 7, 12  # feature states kept of each series: the newest (over a month), and one of so many before
 PROVISIONAL_WINDOW = HOUR  # a bar learned sooner than this after its close is asked once more, later
 
 
@@ -216,10 +218,24 @@ class Meta:
         query = "SELECT name, timeframe, feature, expression, version FROM feature_set ORDER BY name, timeframe, rowid"
         return [tuple(r) for r in self.database.rows(query)]
 
-    def store_feature_set(self, name: str, timeframe: Timeframe, features: Mapping[str, tuple[str, str]]) -> None:
+    def store_feature_set(
+        self, name: str, timeframe: Timeframe, features: Mapping[str, tuple[str, str]], now: int
+    ) -> None:
+        """Remember a set, and that it is built now."""
         rows = [(name, timeframe.name, f, e, v) for f, (e, v) in features.items()]
         with self.database.transaction() as db:
             db.executemany("INSERT OR REPLACE INTO feature_set VALUES (?,?,?,?,?)", rows)
+            db.execute("INSERT OR REPLACE INTO feature_build VALUES (?,?,?)", (name, timeframe.name, now))
+
+    def feature_builds(self) -> dict[tuple[str, str], int]:
+        """When each set was last built, by (set, timeframe)."""
+        return {(n, t): at for n, t, at in self.database.rows("SELECT name, timeframe, known_at FROM feature_build")}
+
+    def forget_feature_set(self, name: str, timeframe: str) -> None:
+        """A set is no more: not its definitions, nor what was built of it."""
+        with self.database.transaction() as db:
+            for table in ("feature_set", "feature_build", "checkpoint"):
+                db.execute(f"DELETE FROM {table} WHERE name=? AND timeframe=?", (name, timeframe))
 
     def pieces(self, directory: str, instrument: str) -> dict[str, bytes]:
         """Digests of the bars of an instrument's files, by path."""
@@ -267,12 +283,10 @@ class Meta:
 
 
 def _thin(db: sqlite3.Connection, key: tuple[str, str, str]) -> None:
-    """States are large: the newest few are kept, fine and coarse, and every twelfth; others are computed at need."""
+    """States are large: the newest few are kept, and every twelfth; others are computed at need."""
     where = "name=? AND timeframe=? AND instrument=?"
     ordered = [r[0] for r in db.execute(f"SELECT period FROM checkpoint WHERE {where} ORDER BY last DESC", key)]
-    coarse = [p for p in ordered if len(p) == min(map(len, ordered))]
-    newest = {*ordered[:_STATES], *coarse[:_STATES]}
-    spare = [p for k, p in enumerate(ordered) if p not in newest and (len(ordered) - k) % _EVERY]
+    spare = [p for k, p in enumerate(ordered) if k >= _STATES and (len(ordered) - k) % _EVERY]
     marks = ",".join("?" * len(spare))
     db.execute(f"UPDATE checkpoint SET state=NULL WHERE {where} AND period IN ({marks})", (*key, *spare))
 
