@@ -18,6 +18,7 @@ from gapless.features.panel_proof import CHECKS as PANEL_CHECKS
 from gapless.features.proof import CHECKS, MEANINGS
 
 Call = Callable[..., Any]
+FEATURES_PAGE = (Path(__file__).parents[2] / "docs" / "features.md").read_text(encoding="utf-8")
 THREE = ("recommend_ma()", "recommend_other()", "recommend_all()")
 
 
@@ -157,3 +158,18 @@ def test_a_universe_is_built_verified_and_exported(gapless: Call, lake: Path) ->
     assert one.equals(two.filter(pl.col("instrument") == "BINANCE:AUSDT"))
     both = gapless("features", "build", *here, "--symbols", "BINANCE:AUSDT", "--features", "x=close")
     assert (both.code, "both given" in both.err) == (2, True)
+
+
+def test_the_pages_example_of_sharing_is_what_is_printed(gapless: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/features.md shows what `explain` prints of the three ratings, versions aside."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    block = FEATURES_PAGE.partition('features explain "recommend_ma()"')[2].partition("\n")[2].partition("```")[0]
+    printed = gapless("features", "explain", *THREE).out
+    assert "largest alone" in block
+    assert re.sub(r"\b[0-9a-f]{16}\b", "", words(block)) == re.sub(r"\b[0-9a-f]{16}\b", "", words(printed))
+
+
+def test_the_page_tells_of_every_check() -> None:
+    """The table of docs/features.md has each check of a proof, and no other."""
+    table = FEATURES_PAGE.partition("| check | compares |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == MEANINGS.keys()
