@@ -47,5 +47,5 @@ def replaying(store: Store, timeframe: Timeframe) -> dict[str, Any]:
 
 def _say(url: str) -> None:
     print(f"simulated venue at {url} (spot /api/v3, USD-M /fapi/v1, truth /sim/truth); Ctrl-C ends it", file=sys.stderr)
-    streams = ", ".join(f"{venue} {address}/ws" for venue, address in sim.ws_urls(url).items())
-    print(f"websockets: {streams}", file=sys.stderr)
+    bases = ", ".join(f"{venue} {address}" for venue, address in sim.ws_urls(url).items())
+    print(f"websockets, before /ws and /stream: {bases}", file=sys.stderr)

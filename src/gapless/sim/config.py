@@ -71,8 +71,8 @@ class SimConfig:
             raise UsageError("a replay needs the names of its symbols.", hint="symbols=('BTCUSDT', …)")
         if self.updates < 0 or (self.stream_limit is not None and self.stream_limit < 1):
             raise UsageError(
-                f"updates={self.updates}, stream_limit={self.stream_limit} make no feed.",
-                hint="updates: 0 sends final bars only; stream_limit: at least 1",
+                f"{self.updates} updates a minute on at most {self.stream_limit} streams make no feed.",
+                hint="0 updates send final bars only; a connection takes at least 1 stream",
             )
         for name in ("window", "ban", "hold", "ping_every", "pong_within", "lifetime"):
             if (value := getattr(self, name)) is not None and value <= 0:
