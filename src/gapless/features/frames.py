@@ -9,7 +9,7 @@ import polars as pl
 
 from gapless.bars import as_polars
 from gapless.errors import InputError, UsageError
-from gapless.features.panel import Groups, Members, Panel, Population
+from gapless.features.panel import Groups, Members, Panel, Population, on_all_cores
 from gapless.features.planning import FeaturePlan, plan, run
 from gapless.features.program import Floats, Ints
 from gapless.features.registry import SESSION
@@ -55,7 +55,8 @@ def compute(
     if check_options(understood, groups, members, coverage):
         return _compare(bars, ts, understood, inputs, joined, (groups, members, coverage))
     outputs = {name: np.empty(bars.height) for name in understood.names}
-    for instrument, rows in instruments(bars):
+
+    def one(instrument: str, rows: slice | Ints) -> None:
         _check_order(ts[rows], instrument)
         columns = {name: x[rows] for name, x in inputs.items()}
         columns |= {name: align(ts[rows], *source) for name, source in joined.items()}
@@ -63,6 +64,8 @@ def compute(
         try_gate(understood, values, ts[rows], instrument)
         for name, x in values.items():
             outputs[name][rows] = x
+
+    on_all_cores(one, dict(instruments(bars)))
     return _framed(bars, understood, outputs)
 
 

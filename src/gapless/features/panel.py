@@ -9,9 +9,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -217,21 +220,40 @@ class Panel:
         parts = {name: stages.cut_state(states.get(name, stages.fresh_state())) for name in rows}
         for k, stage in enumerate(stages.parts):
             lanes.update((name, np.full(len(crossings.ts), np.nan)) for name in stage.lanes)
-            for name, mine in rows.items() if stage.lanes else ():
-                parts[name][k] = _run_stage(stage, lanes, mine, parts[name][k], kernels)
+            if stage.lanes:
+                on_all_cores(partial(_run_stage, stage, k, lanes, parts, kernels), rows)
             crossings.run(stage, lanes)
         states.update({name: np.concatenate(part) for name, part in parts.items()})
 
 
-def _run_stage(stage: Stage, lanes: dict[str, Floats], mine: Rows, state: Floats, kernels: Kernels) -> Floats:
-    """One instrument through one stage; its state after."""
+def _run_stage(
+    stage: Stage, k: int, lanes: dict[str, Floats], parts: dict[str, list[Floats]], kernels: Kernels,
+    instrument: str, mine: Rows,
+) -> None:  # fmt: skip
+    """One instrument through stage ``k``: its rows of the lanes, and its state after."""
     from gapless.features.drivers import run_time
 
     inputs = {name: lanes[name][mine] for name, _ in stage.program.inputs}
-    outputs, after = run_time(stage.program, inputs, state, kernels)
+    outputs, parts[instrument][k] = run_time(stage.program, inputs, parts[instrument][k], kernels)
     for name, values in zip(stage.lanes, outputs, strict=True):
         lanes[name][mine] = values
-    return after
+
+
+def on_all_cores(work: Callable[[str, Rows], None], rows: Mapping[str, Rows]) -> None:
+    """The work of every instrument, side by side where there are cores; raises the first error in their order."""
+    workers = min(len(rows), os.cpu_count() or 1)
+    if workers < 2:
+        for name, mine in rows.items():
+            work(name, mine)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        # Each in a copy of the caller's context: numpy's errstate stands there.
+        tasks = [pool.submit(copy_context().run, work, name, mine) for name, mine in rows.items()]
+        try:
+            for task in tasks:
+                task.result()
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error nothing more is begun
 
 
 def _results(
