@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -214,6 +215,23 @@ def test_a_quiet_connection_that_answers_pings_is_kept() -> None:
             await taker.connected()
             await asyncio.sleep(1.0)
             assert (feed.tally.losses, len(stage.sockets)) == (0, 1)
+
+    play(script)
+
+
+def test_a_process_that_was_held_up_does_not_take_its_connection_for_dead() -> None:
+    """Nothing runs for twice the allowed silence, again and again: what came meanwhile is read before judging."""
+
+    async def script() -> None:
+        stage = Stage()
+        options = replace(QUICK, manners=replace(MANNERS, silence=0.2))
+        async with feeding(stage, BTC, options=options) as (feed, taker):
+            await taker.connected()
+            for _ in range(4):
+                await asyncio.sleep(0.12)  # a ping is on its way
+                time.sleep(0.4)
+                await asyncio.sleep(0.05)
+            assert feed.tally.losses == 0
 
     play(script)
 

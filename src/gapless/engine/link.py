@@ -248,19 +248,21 @@ class Link:
     # ---- step 3
 
     async def _watch(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        silence, pinged = self.manners.silence, 0.0
+        silence, pinged, overdue = self.manners.silence, 0.0, False
         while True:
             await asyncio.wait({self._ending}, timeout=silence / 8)
             if self._ending.done():
                 raise LostError(self._ending.result())
             idle = time.monotonic() - self._touched
-            if self._holding or idle < silence / 2:
-                continue
-            if pinged <= self._touched:
+            if self._holding or idle < silence:
+                overdue = False
+            elif overdue:  # seen twice: after the process was held up what has come is read first
+                raise LostError(f"half-open: nothing for {silence:g} s, not even the answer to a ping")
+            else:
+                overdue = True
+            if idle >= silence / 2 and pinged <= self._touched and not self._holding:
                 pinged = time.monotonic()
                 await socket.ping()
-            elif idle >= silence:
-                raise LostError(f"half-open: nothing for {silence:g} s, not even the answer to a ping")
 
 
 def _closed(socket: aiohttp.ClientWebSocketResponse, message: aiohttp.WSMessage) -> str:
