@@ -51,23 +51,24 @@ def build_features(
     lake: Lake, run: Run, text: str | None, symbols: Sequence[str] | None, timeframes: Sequence[str] | None
 ) -> dict[str, Any]:
     """Build into the lake: a report for each timeframe, and the features that are computed when they are read."""
-    features = chosen(lake.config.features, text)
+    wanted, virtual = to_build(lake, text, timeframes)
     store = view(lake.store, lake.config)
-    wanted, virtual = _sets(lake, features, timeframes, by_hand=text is not None)
     jobs = [(own, group, list(symbols or sorted(store.present(own)))) for own, group in wanted]
     run.observe(RunStarted(run.id, "build", sum(len(names) for _, _, names in jobs), 0))
     return {"sets": [_build(store, run, *job) for job in jobs], "computed_when_read": virtual}
 
 
-def _sets(
-    lake: Lake, features: Mapping[str, str], timeframes: Sequence[str] | None, *, by_hand: bool
+def to_build(
+    lake: Lake, text: str | None, timeframes: Sequence[str] | None
 ) -> tuple[list[tuple[Timeframe, dict[str, str]]], list[str]]:
-    """What to build of each timeframe, and what is never built; named by hand, that is refused by the build."""
+    """What to build of each timeframe, and what is never built; the build refuses it where it was named by hand."""
+    features = chosen(lake.config.features, text)
     wanted: dict[tuple[Timeframe, tuple[str, ...]], dict[str, str]] = {}
     virtual: dict[str, None] = {}
     for timeframe in (Timeframe.parse(t) for t in timeframes or lake.timeframes()):
-        for own, group in by_timeframe(features, timeframe).items():
-            crossing = plan(group).crossing if group and not by_hand else ()
+        for own, group in ((own, group) for own, group in by_timeframe(features, timeframe).items() if group):
+            understood = plan(group)
+            crossing = understood.crossing if text is None else ()
             virtual |= dict.fromkeys(crossing)
             stored = {name: body for name, body in group.items() if name not in crossing}
             if stored:

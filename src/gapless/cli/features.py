@@ -89,15 +89,16 @@ def build(
     features
         name=expression;name=expression, or names of [features] in gapless.toml; all of them if left out.
     """
-    from gapless.app.building import build_features, named
+    from gapless.app.building import build_features, named, to_build
     from gapless.app.runs import running
     from gapless.cli import render_features
     from gapless.observe.progress import progress
 
     lake = common.open(create=False)
-    instruments = named(lake.config, split(symbols), universe)
+    instruments, bars = named(lake.config, split(symbols), universe), split(timeframes)
+    to_build(lake, features, bars)  # a wrong call is no run
     with running(lake.store, "build", progress()) as run:
-        found = build_features(lake, run, features, instruments, split(timeframes))
+        found = build_features(lake, run, features, instruments, bars)
     document = {"run": run.id, "seconds": run.document["seconds"], **found}
     show(document) if common.json else render_features.built(document)
     return run.exit_code
@@ -159,7 +160,8 @@ def export(
     write.table(rows, output)
     if output != "-":
         done = {"written": output, "rows": rows.height, "features": [*wanted]}
-        show(done) if common.json else print(f"wrote {rows.height:,} rows of {len(wanted)} features to {output}")
+        what = f"{rows.height:,} rows of {len(wanted)} feature{'s' * (len(wanted) != 1)}"
+        show(done) if common.json else print(f"wrote {what} to {output}")
     return 0
 
 

@@ -90,20 +90,19 @@ def _kinds(content: Mapping[str, Any]) -> str:
 def sharing(content: Mapping[str, Any]) -> None:
     """Several definitions, and what computing them together saves."""
     out = console()
-    table = _columns("expression", "nodes", "its own", "warm-up", "memory", "version")
+    table = _columns("expression", "nodes", "its own", "warm-up", "memory")
     each = content["expressions"]
     for one in each:
         memory = "decaying" if one["memory"] is None else f"{one['memory']:,}"
-        table.add_row(
-            one["expression"], f"{one['nodes']:,}", f"{one['own']:,}", f"{one['warmup']:,}", memory, one["version"]
-        )
+        table.add_row(one["expression"], f"{one['nodes']:,}", f"{one['own']:,}", f"{one['warmup']:,}", memory)
     table.add_section()
     table.add_row("each by itself", f"{content['separately']:,}")
     table.add_row("together", f"{content['nodes']:,}", style="bold")
     out.print(table)
     most = max(one["nodes"] for one in each)
+    serve = "node serves" if content["shared"] == 1 else "nodes serve"
     out.print(
-        f"{content['shared']:,} nodes serve more than one and are computed once: all {len(each)} together take "
+        f"{content['shared']:,} {serve} more than one, computed once: all {len(each)} together take "
         f"{content['nodes'] / most:.2f} times the nodes of the largest alone, not {content['separately'] / most:.2f}.",
         highlight=False,
     )
@@ -178,21 +177,20 @@ def verified(lines: Sequence[Mapping[str, Any]]) -> None:
     if not lines:
         out.print("nothing is built here; gapless features build stores features", style="yellow", highlight=False)
         return
-    table = _columns("features", "tf", "series", "values", "differing")
+    table, notes = _columns("features", "tf", "series", "values", "differing"), list[Text]()
     for _, group in groupby(lines, key=lambda line: (line["set"], line["timeframe"])):
         several = list(group)
-        wrong = sum(line["differing"] for line in several)
-        names, values = _names(several[0]["features"]), sum(line["values"] for line in several)
-        table.add_row(
-            names, several[0]["timeframe"], str(len(several)), f"{values:,}", Text(f"{wrong:,}", "red" if wrong else "")
-        )
-    out.print(table)
+        names, timeframe = _names(several[0]["features"]), several[0]["timeframe"]
+        values, wrong = (sum(line[key] for line in several) for key in ("values", "differing"))
+        table.add_row(names, timeframe, f"{len(several)}", f"{values:,}", Text(f"{wrong:,}", "red" if wrong else ""))
+        if not values:
+            text = f"{names} {timeframe}: nothing stands, its bars or kernels changed since; features build renews it"
+            notes.append(Text(text, "yellow"))
     for line in lines:
         if line["differing"]:
-            out.print(
-                f"✗ {line['instrument']} {line['timeframe']}: {line['differing']:,} values differ",
-                style="red", highlight=False,
-            )  # fmt: skip
+            text = f"✗ {line['instrument']} {line['timeframe']}: {line['differing']:,} values differ"
+            notes.append(Text(text, "red"))
+    out.print(table, *notes, sep="\n")
     values, wrong = (sum(line[key] for line in lines) for key in ("values", "differing"))
     mark, style = ("✗", "bold red") if wrong else ("✓", "bold green")
     out.print(f"{mark} {values:,} values of {len(lines)} series computed again, {wrong:,} differ", style=style)
