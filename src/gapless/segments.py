@@ -10,14 +10,14 @@ short ones stays so until they are joined, which needs no bar: the digest of a w
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise, takewhile
+from itertools import groupby, pairwise
 
 import numpy as np
 
-from gapless.spans import DAY, MINUTE, Micros, Span, Timeframe, to_datetime
+from gapless.spans import DAY, EARLIEST, LATEST, MINUTE, Micros, Span, Timeframe, to_datetime
 
 _DIGEST = 16
 
@@ -73,6 +73,24 @@ def _floor(ts: Micros, unit: str) -> Micros:
     return np.asarray(periods.astype("datetime64[us]").astype(np.int64))
 
 
+def touched(found: Sequence[Piece], ts: Micros, timeframe: Timeframe) -> list[Span]:
+    """The pieces, known or new, that bars at these sorted times belong to: runs of them, each from bar to bar."""
+    starts, at = np.unique(fine(ts, timeframe), return_index=True)
+    ends = [*(at[1:] - 1), len(ts) - 1]
+    hit = {int(s): (int(ts[a]), int(ts[b])) for s, a, b in zip(starts, at, ends, strict=True)}
+    first, last = {p.start: p.first for p in found}, {p.start: p.last for p in found}
+    runs = []
+    for is_hit, group in groupby(sorted({*first, *hit}), key=hit.__contains__):
+        if is_hit:
+            run = list(group)
+            low, high = (
+                min(first.get(run[0], LATEST), hit[run[0]][0]),
+                max(last.get(run[-1], EARLIEST), hit[run[-1]][1]),
+            )
+            runs.append(Span(low, high + 1))
+    return runs
+
+
 def stretches(
     found: Sequence[Piece], others: Sequence[Sequence[Piece]], timeframe: Timeframe, standing: Container[str] = ()
 ) -> list[Stretch]:
@@ -118,8 +136,8 @@ def _short(found: Sequence[Piece], others: Sequence[Sequence[Piece]], timeframe:
         return []
     starts = np.array([p.start for p in found], dtype=np.int64)
     edges = [0, *(np.flatnonzero(np.diff(_week(starts, timeframe))) + 1).tolist(), len(found)]
-    ends = [[p.last for p in theirs] for theirs in others]
-    return [_stretch(found[a:b], others, ends, timeframe) for a, b in pairwise(edges)]
+    near = [_Near(theirs) for theirs in others]
+    return [_stretch(found[a:b], near, timeframe) for a, b in pairwise(edges)]
 
 
 def _week(starts: Micros, timeframe: Timeframe) -> Micros:
@@ -130,18 +148,24 @@ def _week(starts: Micros, timeframe: Timeframe) -> Micros:
     return months + (starts - months) // (7 * DAY) * (7 * DAY)
 
 
-def _stretch(
-    group: Sequence[Piece], others: Sequence[Sequence[Piece]], ends: Sequence[Sequence[int]], timeframe: Timeframe
-) -> Stretch:
-    text = hashlib.blake2b(digest_size=_DIGEST)
-    for piece in group:
-        text.update(piece.bars.to_bytes(8, "little") + piece.digest)
+class _Near:
+    """The digests of a joined series' pieces, found by time."""
+
+    def __init__(self, found: Sequence[Piece]) -> None:
+        self.firsts, self.lasts = [p.first for p in found], [p.last for p in found]
+        self.digests = [p.digest for p in found]
+
+    def __call__(self, first: int, last: int) -> bytes:
+        a, b = bisect_left(self.lasts, first), bisect_right(self.firsts, last)
+        return (b - a).to_bytes(8, "little") + b"".join(self.digests[a:b])
+
+
+def _stretch(group: Sequence[Piece], near: Sequence[_Near], timeframe: Timeframe) -> Stretch:
     first, last = group[0].first, group[-1].last
-    for theirs, until in zip(others, ends, strict=True):
-        near = takewhile(lambda p: p.first <= last, theirs[bisect_left(until, first) :])
-        digests = [p.digest for p in near]
-        text.update(len(digests).to_bytes(8, "little") + b"".join(digests))
-    return Stretch(_name(group[0].start, timeframe), Span(first, last + timeframe.micros), last, text.hexdigest())
+    own = b"".join(piece.bars.to_bytes(8, "little") + piece.digest for piece in group)
+    read = own + b"".join(digests(first, last) for digests in near)
+    digest = hashlib.blake2b(read, digest_size=_DIGEST).hexdigest()
+    return Stretch(_name(group[0].start, timeframe), Span(first, last + timeframe.micros), last, digest)
 
 
 def _joined(name: str, parts: Sequence[Stretch]) -> Stretch:

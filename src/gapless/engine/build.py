@@ -18,11 +18,12 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import polars as pl
 
-from gapless.engine.chain import Chain, short
+from gapless.engine.chain import Chain, Pieces, short
 from gapless.engine.parts import Part, definitions, parts, set_name
 from gapless.errors import LakeError, SchemaViolation
 from gapless.events import FeaturesBuilt, Observer, nobody
@@ -37,6 +38,7 @@ __all__ = ["BuildReport", "build", "differing", "read", "set_name"]
 _WORKERS = max(2, os.cpu_count() or 2)  # series at once; as many encode, and wait for the disk
 _AHEAD = 2  # segments of one series that wait for their encoding
 _COMMIT_FILES = 256  # staged segments in one commit
+_JOINED = 16  # joined series whose pieces are looked up once
 
 
 @dataclass
@@ -142,8 +144,9 @@ def _build_all(
     """Steps 2 and 3."""
     staged: list[_Staged] = [[] for _ in wanted]
     workers, encoders = ThreadPoolExecutor(_WORKERS), ThreadPoolExecutor(_WORKERS)
+    joined = lru_cache(maxsize=_JOINED)(lambda name: store.pieces(jobs[0].timeframe, name))
     try:
-        for built in workers.map(lambda series: _build_one(store, wanted, series, encoders), jobs):
+        for built in workers.map(lambda series: _build_one(store, wanted, series, joined, encoders), jobs):
             report.add(built)
             for k, more in enumerate(built.staged):
                 staged[k] += more
@@ -166,28 +169,30 @@ def _commit(store: FeatureStore, wanted: Sequence[Part], staged: list[_Staged], 
     report.spend("commit", time.perf_counter() - begin)
 
 
-def _build_one(store: FeatureStore, wanted: Sequence[Part], series: Series, encoders: ThreadPoolExecutor) -> _Built:
+def _build_one(
+    store: FeatureStore, wanted: Sequence[Part], series: Series, joined: Pieces, encoders: ThreadPoolExecutor
+) -> _Built:
     """Stage every stale segment of one series; all of them or, where the schema is violated, none."""
     started, built = time.perf_counter(), _Built(series)
     try:
         for part in wanted:
-            built.staged.append(_stage(store, part, built, encoders))
+            chain = Chain(store, part.plan, series, joined)
+            built.staged.append(_stage(chain, part, built, encoders))
     except SchemaViolation as error:
         built = _Built(series, error=str(error))
     built.seconds = time.perf_counter() - started
     return built
 
 
-def _stage(store: FeatureStore, part: Part, built: _Built, encoders: ThreadPoolExecutor) -> _Staged:
+def _stage(chain: Chain, part: Part, built: _Built, encoders: ThreadPoolExecutor) -> _Staged:
     """The stale segments of one part: each is encoded while the next is computed."""
-    chain, made = Chain(store, part.plan, built.series), list[tuple[Segment, Future[tuple[Any, float]]]]()
-    rows = 0
+    made, rows = list[tuple[Segment, Future[tuple[Any, float]]]](), 0
     for segment, frame in chain.walk():
         if frame is None:
             built.kept += 1
             continue
         rows += frame.height
-        made.append((segment, encoders.submit(_encode, store, part, built.series, segment, frame)))
+        made.append((segment, encoders.submit(_encode, chain, segment, frame)))
         if len(made) > _AHEAD:
             made[-1 - _AHEAD][1].result()
     staged = [(built.series, segment, encoded.result()[0]) for segment, encoded in made]
@@ -198,11 +203,10 @@ def _stage(store: FeatureStore, part: Part, built: _Built, encoders: ThreadPoolE
     return staged
 
 
-def _encode(
-    store: FeatureStore, part: Part, series: Series, segment: Segment, frame: pl.DataFrame
-) -> tuple[Any, float]:
+def _encode(chain: Chain, segment: Segment, frame: pl.DataFrame) -> tuple[Any, float]:
     begin = time.perf_counter()
-    return store.stage_features(part.name, series, segment, frame, part.plan.schema), time.perf_counter() - begin
+    staged = chain.store.stage_features(chain.name, chain.series, segment, frame, chain.plan.schema)
+    return staged, time.perf_counter() - begin
 
 
 def read(

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import polars as pl
 
@@ -22,16 +23,23 @@ from gapless.features.frames import align, numbers, times, try_gate, typed
 from gapless.features.planning import FeaturePlan, run
 from gapless.features.program import Floats, Ints
 from gapless.protocols import FeatureStore, Segment
-from gapless.segments import Stretch, stretches
+from gapless.segments import Piece, Stretch, stretches
 from gapless.series import Series
 from gapless.spans import LATEST, Span
 
+Pieces = Callable[[str], Sequence[Piece]]
+
 
 class Chain:
-    """A walk over the stretches of one series; ``clipped`` and ``seconds`` say what it took."""
+    """A walk over the stretches of one series; ``clipped`` and ``seconds`` say what it took.
 
-    def __init__(self, store: FeatureStore, plan: FeaturePlan, series: Series) -> None:
+    ``joined`` gives the pieces of a series that is joined, where many chains join the same ones. What it says may be
+    older than the bars that are read, never newer: then the next walk finds a change that was already there.
+    """
+
+    def __init__(self, store: FeatureStore, plan: FeaturePlan, series: Series, joined: Pieces | None = None) -> None:
         self.store, self.plan, self.series, self.name = store, plan, series, set_name(plan)
+        self.pieces_of = joined or partial(store.pieces, series.timeframe)
         self.clipped: dict[str, int] = {}
         self.seconds = dict.fromkeys(("read", "compute", "check"), 0.0)
         self.known = store.segments(self.name, series)
@@ -40,7 +48,7 @@ class Chain:
         """The stretches of all bars there are, as far as possible those that it was built in."""
         timeframe = self.series.timeframe
         mine = self.store.pieces(timeframe, str(self.series.instrument))
-        others = [self.store.pieces(timeframe, name) for name in self._joined()]
+        others = [self.pieces_of(name) for name in self._joined()]
         return stretches(mine, others, timeframe, self.known)
 
     def stands(self, stretch: Stretch, before: str) -> Segment | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 BLOCK = 4096  # what direct writes are whole multiples of, in memory and on disk
 CHUNK = 1 << 22
-SMALL = 1 << 20  # below, the cache is as fast
+SMALL = CHUNK  # below, the cache is as fast
 _here = threading.local()
 
 

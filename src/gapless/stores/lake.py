@@ -29,9 +29,9 @@ import polars as pl
 from gapless.bars import STORED, check_bars, conform
 from gapless.errors import LakeError, LakeFull, LakeLocked, UsageError
 from gapless.protocols import Answer, Clock, Facts, Segment, WriteReport
-from gapless.segments import Piece, fine, pieces, unpack
+from gapless.segments import Piece, pieces, touched, unpack
 from gapless.series import Instrument, Series
-from gapless.spans import Span, SpanSet, Timeframe
+from gapless.spans import EARLIEST, HOUR, Span, SpanSet, Timeframe
 from gapless.stores import compare, parquet, refusals
 from gapless.stores.delta import Change, DeltaLog, LiveFile
 from gapless.stores.fold import Folder
@@ -192,6 +192,19 @@ class Lake:
         history = parquet.read([self.root / "revisions" / timeframe.name / f.path for f in files], REVISIONS)
         return one_per_version(within(pl.concat([history, tail]), span))
 
+    def learned(self, timeframe: Timeframe, names: Sequence[str], since: int, made: float, upto: int) -> int | None:
+        """The oldest bar that opens by ``upto`` and was stored or corrected after ``since`` (``known_at``, µs).
+
+        ``made``: the host's time of ``since``, seconds; files that were written before it are not opened.
+        """
+        tail = self.tail.read(timeframe, "bars", STORED, instruments=names)
+        files = self._files("bars", timeframe, names, Span(EARLIEST, upto + 1))
+        paths = [self.root / "bars" / timeframe.name / f.path for f in files]
+        fresh = [path for path in paths if path.stat().st_mtime >= made - 1]
+        rows = pl.concat([parquet.read(fresh, STORED, ["ts", "known_at"]), tail.select("ts", "known_at")])
+        ts, known = rows["ts"].to_physical(), rows["known_at"].to_physical()
+        return ts.filter((known > since) & (ts <= upto)).min()  # type: ignore[return-value]
+
     def _as_of(
         self, frame: pl.DataFrame, timeframe: Timeframe, names: Sequence[str] | None, span: Span | None, as_of: int
     ) -> pl.DataFrame:
@@ -246,13 +259,10 @@ class Lake:
             found += unpack(noted[file.path]) if file.path in noted else self._read_pieces(timeframe, name, file)
         if not len(tail):
             return found
-        touched = fine(np.array([tail.min(), tail.max()]), timeframe)
-        around = [p for p in found if touched[0] <= p.start <= touched[1]]
-        first = min([int(tail.min()), *(p.first for p in around)])
-        last = max([int(tail.max()), *(p.last for p in around)])
-        anew = self._pieces_of(timeframe, name, Span(first, last + 1))
-        kept = [p for p in found if not touched[0] <= p.start <= touched[1]]
-        return sorted(kept + anew, key=lambda p: p.first)
+        runs = touched(found, np.sort(tail), timeframe)
+        kept = [p for p in found if not any(run.start <= p.first < run.end for run in runs)]
+        kept += [piece for run in runs for piece in self._pieces_of(timeframe, name, run)]
+        return sorted(kept, key=lambda p: p.first)
 
     def _read_pieces(self, timeframe: Timeframe, name: str, file: LiveFile) -> list[Piece]:
         path = self.root / "bars" / timeframe.name / file.path
@@ -278,8 +288,11 @@ class Lake:
 
     def remember_set(self, name: str, timeframe: Timeframe, features: Mapping[str, tuple[str, str]]) -> None:
         """Note which (expression, version) each column of a set is, and that it is built now."""
-        with self.writing("remember a feature set"):
-            self.meta.store_feature_set(name, timeframe, features, self.clock())
+        now = self.clock()
+        known = self.meta.feature_set(name, timeframe) == dict(features)
+        if not known or self.meta.feature_builds().get((name, timeframe.name), 0) < now - HOUR:  # to the hour will do
+            with self.writing("remember a feature set"):
+                self.meta.store_feature_set(name, timeframe, features, now)
 
     def feature_sets(self, timeframe: Timeframe) -> dict[str, dict[str, tuple[str, str]]]:
         """The (expression, version) of each column of every set that was built and not given up since."""

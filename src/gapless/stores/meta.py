@@ -288,7 +288,8 @@ def _thin(db: sqlite3.Connection, key: tuple[str, str, str]) -> None:
     ordered = [r[0] for r in db.execute(f"SELECT period FROM checkpoint WHERE {where} ORDER BY last DESC", key)]
     spare = [p for k, p in enumerate(ordered) if k >= _STATES and (len(ordered) - k) % _EVERY]
     marks = ",".join("?" * len(spare))
-    db.execute(f"UPDATE checkpoint SET state=NULL WHERE {where} AND period IN ({marks})", (*key, *spare))
+    unset = f"UPDATE checkpoint SET state=NULL WHERE {where} AND period IN ({marks}) AND state IS NOT NULL"
+    db.execute(unset, (*key, *spare))
 
 
 def _append(db: sqlite3.Connection, a: Answer) -> None:
