@@ -225,7 +225,7 @@ def test_a_share_is_exact() -> None:
 
 
 def test_one_movement_is_told_once() -> None:
-    """B both follows A and fires itself; when A's story is told, B's, of the same group and direction, is over."""
+    """B both follows A and fires itself; when A's story is told, B's, of the same group and direction, is settled."""
     rows: list[dict[str, float]] = [{"A": 3}, {"B": 3}, {"C": 2}, {"D": 2}, {"E": 2}]
     assert spreads(spreading(), rows) == [(2, "A", ("A", "B", "C"))]
 

@@ -38,29 +38,29 @@ class Panel:
         return len(self.z)
 
 
-def table(values: st.SearchStrategy, minutes: int) -> st.SearchStrategy:
-    return st.tuples(*[st.tuples(*[values] * len(NAMES))] * minutes)
-
-
 @st.composite
 def panels(draw: st.DrawFn) -> Panel:
-    minutes = draw(st.integers(1, 14))
-    z = draw(table(st.sampled_from([0.0, 1.0, 2.0, 3.0, NAN]), minutes))
-    v = draw(table(st.sampled_from([0.0, 1.0, 1.0, NAN]), minutes))
-    d = draw(table(st.sampled_from([-1.0, 0.0, 1.0, 1.0, NAN]), minutes))
-    return Panel(z, v, d, draw(table(st.sampled_from([True, True, True, False]), minutes)))
+    """Lively ones: drawn value by value, nearly every panel would be without a firing."""
+    minutes, rng = draw(st.integers(1, 24)), np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+
+    def table(values: Sequence[float]) -> tuple[tuple[float, ...], ...]:
+        return tuple(map(tuple, rng.choice(values, (minutes, len(NAMES))).tolist()))
+
+    z, v, d = table([0, 1, 1, 2, 2, 3, NAN]), table([0, 1, 1, 1, 1, NAN]), table([-1, 0, 1, 1, 1, 1, NAN])
+    return Panel(z, v, d, tuple(tuple(x > 0 for x in row) for row in table([0, 1, 1, 1, 1])))
 
 
 @st.composite
 def rules(draw: st.DrawFn) -> Rule:
     signed = draw(st.booleans())
-    spread = Spread("sector", draw(st.integers(1, 6)) * MINUTE, FOLLOWS, draw(st.integers(1, 2)), draw(st.floats(0, 1)))
+    share = draw(st.sampled_from([0.0, 0.5, 1.0]))
+    spread = Spread("sector", draw(st.integers(1, 6)) * MINUTE, FOLLOWS, draw(st.integers(1, 2)), share)
     return Rule(
         "r", WHEN, direction="d" if signed else draw(st.sampled_from(["", "up"])), for_bars=draw(st.integers(1, 3)),
         cooldown=draw(st.integers(0, 6)) * MINUTE,
         opposite_cooldown=draw(st.none() | st.integers(0, 6).map(lambda n: n * MINUTE)) if signed else None,
         confirm={"v": Condition.parse("v > 0")}, levels={"YES": 1},
-        spread=draw(st.none() | st.just(spread)),
+        spread=draw(st.sampled_from([spread, spread, None])),
         throttle=draw(st.none() | st.just(Throttle(2, 3 * MINUTE))),
         quiet=draw(st.just(()) | st.just((Quiet.parse("00:02-00:05 UTC"),))),
     )  # fmt: skip

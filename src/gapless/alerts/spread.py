@@ -1,85 +1,90 @@
-"""Stories of a rule: firings that wait for others of their group to follow."""
+"""Firings that wait for others of their group to follow."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from gapless.alerts.alert import Direction
 from gapless.alerts.rule import Spread
 
-Key = tuple[str, Direction]
+Named = tuple[str, Direction]
 
 
 @dataclass(slots=True)
-class Story:
-    """A firing at ``ts``, and who followed it since, in order."""
+class Wave:
+    """What fired at one time in one group and direction, and who followed since, in order.
 
-    instrument: str
+    Those that fire together share their followers: a whole market that moves at once costs no more than one instrument.
+    """
+
     ts: int
     label: str
     direction: Direction
-    followers: dict[str, None] = field(default_factory=dict)  # as an ordered set
+    firsts: list[str] = field(default_factory=list)
+    followers: dict[str, None] = field(default_factory=dict)  # as an ordered set; a first one may follow another
+
+    def followers_of(self, first: str) -> tuple[str, ...]:
+        return tuple(name for name in self.followers if name != first)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A firing that enough others followed."""
+
+    instrument: str
+    direction: Direction
+    followers: tuple[str, ...]
+    others: int  # that could have
 
 
 @dataclass(slots=True)
-class Stories:
-    """The open stories of one rule.
+class Waves:
+    """The open waves of one rule.
 
-    Followers are counted among the group's instruments in ``labels``. A story that has enough closes, and with it every
-    other one of its group in its direction or by the same instrument: one spread is told once.
+    Followers are counted among the group's instruments in ``labels``. When one firing has enough of them, it is told,
+    and with it every other of its group in its direction, or by the same instrument, is over: a spread is told once.
     """
 
     spread: Spread
     labels: Mapping[str, str]  # group by instrument
-    open: list[Story] = field(default_factory=list)  # by time, then instrument
+    open: list[Wave] = field(default_factory=list)  # by time
     size: dict[str, int] = field(default_factory=dict)  # members by group
 
     def __post_init__(self) -> None:
         for label in self.labels.values():
             self.size[label] = self.size.get(label, 0) + 1
 
-    def begin(self, ts: int, fired: Iterable[tuple[str, Direction]]) -> None:
+    def begin(self, ts: int, fired: Iterable[Named]) -> None:
         """Firings of one bar, by instrument."""
-        self.open += [Story(name, ts, self.labels[name], d) for name, d in fired if name in self.labels]
+        self.open += [Wave(ts, label, direction, names) for (label, direction), names in self._by_group(fired).items()]
 
-    def expire(self, ts: int) -> None:
-        """Forget what began more than the window before ``ts``."""
-        gone = next((i for i, s in enumerate(self.open) if ts - s.ts <= self.spread.window), len(self.open))
-        del self.open[:gone]
+    def follow(self, ts: int, following: Iterable[Named]) -> list[Told]:
+        """The firings that have enough followers, with those of a later bar, by instrument; the others wait on."""
+        self.open = [wave for wave in self.open if ts - wave.ts <= self.spread.window]
+        new = self._by_group(following)
+        told: list[Told] = []
+        for wave in list(self.open) if new else ():
+            wave.followers.update(dict.fromkeys(new.get((wave.label, wave.direction), ())))
+            first = next((name for name in wave.firsts if self._enough(wave, name)), None)
+            if first is not None and wave in self.open:
+                told.append(Told(first, wave.direction, wave.followers_of(first), self.size[wave.label] - 1))
+                self._close(wave, first)
+        return told
 
-    def follow(self, following: Callable[[], Iterable[tuple[str, Direction]]]) -> list[Story]:
-        """The stories that have enough followers with those of one later bar, oldest first.
-
-        ``following`` gives the instruments for which the condition holds, by name; it is asked only when a story waits.
-        """
-        new: dict[Key, list[str]] = {}
-        for name, direction in following() if self.open else ():
+    def _by_group(self, named: Iterable[Named]) -> dict[Named, list[str]]:
+        found: dict[Named, list[str]] = {}
+        for name, direction in named:
             if name in self.labels:
-                new.setdefault((self.labels[name], direction), []).append(name)
-        for story in self.open if new else ():
-            self._add(story, new.get((story.label, story.direction), []))
-        return self._close() if new else []
+                found.setdefault((self.labels[name], direction), []).append(name)
+        return found
 
-    def _add(self, story: Story, names: list[str]) -> None:
-        story.followers.update(dict.fromkeys(n for n in names if n != story.instrument))
+    def _enough(self, wave: Wave, first: str) -> bool:
+        found, others = len(wave.followers) - (first in wave.followers), self.size[wave.label] - 1
+        return found >= self.spread.followers and found / others >= self.spread.share
 
-    def _close(self) -> list[Story]:
-        done: list[Story] = []
-        for story in self.open:
-            if self._enough(story) and not any(_same(story, other) for other in done):
-                done.append(story)
-        self.open = [s for s in self.open if not any(_same(s, other) for other in done)] if done else self.open
-        return done
-
-    def others(self, label: str) -> int:
-        """How many could follow."""
-        return self.size[label] - 1
-
-    def _enough(self, story: Story) -> bool:
-        found = len(story.followers)
-        return found >= self.spread.followers and found / self.others(story.label) >= self.spread.share
-
-
-def _same(a: Story, b: Story) -> bool:
-    return (a.label, a.direction) == (b.label, b.direction) or a.instrument == b.instrument
+    def _close(self, told: Wave, first: str) -> None:
+        group = (told.label, told.direction)
+        for wave in self.open:
+            wave.firsts = [name for name in wave.firsts if name != first]
+        self.open = [w for w in self.open if w.firsts and (w.label, w.direction) != group]

@@ -5,7 +5,7 @@ A bar of one time, for all instruments at once:
  2. The condition holds, and the direction is known where the rule has one; else the run of bars is over.
  3. As many such bars in a row, in one direction, as ``for_bars`` asks.
  4. The cooldown since the instrument's last firing is over.
- 5. What is left fires: its cooldown begins, whoever is told; then stories of earlier firings take followers.
+ 5. What is left fires: its cooldown begins, whoever is told; then earlier firings take followers.
  6. By instrument: quiet hours and the throttle say who is told.
 """
 
@@ -21,8 +21,8 @@ import numpy.typing as npt
 from gapless.alerts.alert import Alert, Direction
 from gapless.alerts.conditions import BoolArray, Columns
 from gapless.alerts.counts import Counter
-from gapless.alerts.rule import Rule
-from gapless.alerts.spread import Stories, Story
+from gapless.alerts.rule import Rule, Spread
+from gapless.alerts.spread import Told, Wave, Waves
 
 Signs = npt.NDArray[np.int8]
 Ints = npt.NDArray[np.int64]
@@ -50,7 +50,7 @@ class Watch:
         self.last_sign: Signs = np.zeros((2, count), dtype=np.int8)
         self.told: list[int] = []  # times of the throttle's window
         known = {name: labels[name] for name in instruments if name in labels}
-        self.stories = Stories(rule.spread, known) if rule.spread else None
+        self.waves = Waves(rule.spread, known) if rule.spread else None
         self._mine: BoolArray = np.array([not rule.instruments or n in rule.instruments for n in instruments], bool)
         self._opposite = rule.cooldown if rule.opposite_cooldown is None else rule.opposite_cooldown
 
@@ -135,28 +135,26 @@ class Watch:
             yield (f"confirm.{name}", float(passed[i])) if known else (f"unknown.{name}", 1.0)
 
     def _spreads(self, ts: int, columns: Columns, signs: Signs, fired: list[Alert]) -> list[Alert]:
-        """Alerts of the stories that have enough followers now; then this bar's firings begin theirs."""
-        spread, stories = self.rule.spread, self.stories
-        if spread is None or stories is None:
+        """Alerts of earlier firings that have enough followers now; then this bar's firings begin to wait."""
+        spread, waves = self.rule.spread, self.waves
+        if spread is None or waves is None:
             return []
         holds = self.counter.evaluate("spread", spread.when, columns)
-        stories.expire(ts)
-        done = stories.follow(lambda: self._following(holds, signs))
-        self.counter.add("spread", len(done))
-        stories.begin(ts, ((a.instrument, a.direction) for a in fired))
-        return [self._spread_alert(ts, story, stories) for story in done]
+        told = waves.follow(ts, self._named(holds, signs) if waves.open else ())
+        self.counter.add("spread", len(told))
+        waves.begin(ts, ((a.instrument, a.direction) for a in fired))
+        return [self._spread_alert(ts, one, spread) for one in told]
 
-    def _following(self, holds: BoolArray, signs: Signs) -> list[tuple[str, Direction]]:
-        directed = holds & (signs != 0) if self.rule.directed else holds
-        return sorted((self.instruments[i], _WORDS[int(signs[i])]) for i in np.flatnonzero(directed).tolist())
+    def _named(self, mask: BoolArray, signs: Signs) -> list[tuple[str, Direction]]:
+        """The instruments of a mask, by name, with their directions."""
+        return sorted((self.instruments[i], _WORDS[int(signs[i])]) for i in np.flatnonzero(mask).tolist())
 
-    def _spread_alert(self, ts: int, story: Story, stories: Stories) -> Alert:
-        followers, others = len(story.followers), stories.others(story.label)
-        severity = stories.spread.severity or self.rule.severity_of("")
+    def _spread_alert(self, ts: int, told: Told, spread: Spread) -> Alert:
+        count = len(told.followers)
         return Alert(
-            self.rule.name, story.instrument, self.rule.timeframe.name, ts, kind="spread", direction=story.direction,
-            severity=severity, members=(story.instrument, *story.followers),
-            evidence={"followers": float(followers), "others": float(others), "share": followers / others},
+            self.rule.name, told.instrument, self.rule.timeframe.name, ts, kind="spread", direction=told.direction,
+            severity=spread.severity or self.rule.severity_of(""), members=(told.instrument, *told.followers),
+            evidence={"followers": float(count), "others": float(told.others), "share": count / told.others},
         )  # fmt: skip
 
     def _muted(self, alert: Alert) -> Alert:
@@ -190,11 +188,11 @@ class Watch:
             ]
             for i in kept.tolist()
         }  # fmt: skip
-        stories = [[s.instrument, s.ts, s.label, s.direction, *s.followers] for s in self._open()]
-        return {"rows": rows, "told": self.told, "stories": stories, "counts": self.counter.state()}
+        waves = [[w.ts, w.label, w.direction, w.firsts, list(w.followers)] for w in self._open()]
+        return {"rows": rows, "told": self.told, "waves": waves, "counts": self.counter.state()}
 
-    def _open(self) -> list[Story]:
-        return self.stories.open if self.stories else []
+    def _open(self) -> list[Wave]:
+        return self.waves.open if self.waves else []
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from a state; instruments that are not watched any more are forgotten."""
@@ -205,9 +203,12 @@ class Watch:
                 self.last[:, i], self.last_sign[:, i] = row[2:4], row[4:6]
         self.told = list(state["told"])
         self.counter.restore(state["counts"])
-        if self.stories:
-            self.stories.open = [
-                Story(name, ts, label, direction, dict.fromkeys(n for n in followers if n in self.number))
-                for name, ts, label, direction, *followers in state["stories"]
-                if self.stories.labels.get(name) == label
-            ]
+        if self.waves:
+            waves = (self._kept(*wave) for wave in state["waves"])
+            self.waves.open = [wave for wave in waves if wave.firsts]
+
+    def _kept(self, ts: int, label: str, direction: Direction, firsts: list[str], followers: list[str]) -> Wave:
+        """A wave with those that are still watched and in its group."""
+        labels = self.waves.labels if self.waves else {}
+        firsts, followers = ([n for n in names if labels.get(n) == label] for names in (firsts, followers))
+        return Wave(ts, label, direction, firsts, dict.fromkeys(followers))
