@@ -105,3 +105,9 @@ def test_compiling_is_announced_once(read_only_copy: dict[str, str], tmp_path: P
     ]
     assert said[0].count("compiling the feature kernels") == 1
     assert said[1] == ""
+
+
+def test_only_what_a_program_uses_is_compiled() -> None:
+    """A batch run of one recursion makes no machine code of any other operator, nor of the live driver."""
+    code = COMPUTE.replace("print(x[-1]", "print(ops.drive_live.signatures, ops._ADDRESSES.table.astype(bool).sum()")
+    assert python(code).startswith("[] 1 ")

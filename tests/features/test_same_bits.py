@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -12,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gapless.errors import InputError, UsageError
-from gapless.features import catalogue, listing, plan, run
+from gapless.features import catalogue, drivers, listing, plan, run
 from gapless.features.graph import KERNEL_VERSION
+from gapless.features.ops import COMPILED
 from gapless.features.proof import random_bars
 from gapless.features.registry import Feature
 
@@ -54,6 +56,19 @@ def test_any_chunking(seed: int, cuts: list[int]) -> None:
     assert state == end
 
 
+@pytest.mark.parametrize("block", [1, 40, 1000, 2048, 10_000])
+def test_the_block_size_does_not_show(block: int) -> None:
+    """However many bars the driver takes at once, and in stretches of any length: the same bits and the same state."""
+    bars = random_bars(PLAN.columns, 2500, 11)
+    bars["close"][700:] = np.abs(bars["close"][700:1000].mean()) + np.arange(1800) % 7  # no hole: the fast loops run
+    whole, end = drivers.run_time(PLAN.program, bars, PLAN.program.fresh_state())
+    for stretch in (7, 1024):
+        kernels = COMPILED._replace(run_batch=partial(COMPILED.run_batch, stretch=stretch))
+        found, state = drivers.run_time(PLAN.program, bars, PLAN.program.fresh_state(), kernels, block)
+        assert [x.tobytes() for x in found] == [x.tobytes() for x in whole]
+        assert state.tobytes() == end.tobytes()
+
+
 @given(st.integers(0, 10**6), st.integers(1, 60))
 @settings(max_examples=25, deadline=None)
 def test_prepending_history(seed: int, more: int) -> None:
@@ -84,17 +99,6 @@ def test_recursions_meet_again_after_a_correction() -> None:
     wrong["close"][500] *= 1.5
     assert run(understood, part(bars, 0, 520))[1] != run(understood, part(wrong, 0, 520))[1]
     assert run(understood, bars)[1] == run(understood, wrong)[1]
-
-
-def test_the_block_size_does_not_show() -> None:
-    """More bars than a block, in blocks of any size: the same bits."""
-    from gapless.features import drivers
-
-    bars = random_bars(PLAN.columns, 5000, 3)
-    program = PLAN.program
-    whole = [drivers.run_time(program, bars, program.fresh_state(), block=b) for b in (1, 100, 2048, 9999)]
-    assert len({b"".join(x.tobytes() for x in outputs) for outputs, _ in whole}) == 1
-    assert len({state.tobytes() for _, state in whole}) == 1
 
 
 def test_features_do_not_disturb_each_other() -> None:
