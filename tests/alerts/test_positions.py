@@ -14,7 +14,7 @@ import pytest
 from gapless.alerts.alert import Alert
 from gapless.alerts.position import PositionEvent, fold
 from gapless.alerts.positions import Positions
-from gapless.alerts.profiles import Profile
+from gapless.alerts.profiles import Profile, inputs
 from gapless.alerts.results import summary
 from gapless.errors import UnknownName, UsageError
 from gapless.spans import MINUTE, Timeframe
@@ -125,6 +125,14 @@ def test_the_summary_counts_what_was_won_lost_and_kept_out(run: Run) -> None:
     assert found["open"] == {"pending": 0, "positions": 1, "pnl_net": pytest.approx(1.0)}
     assert (found["refused"], found["blocked"]) == ({"max_wait": 1}, {"trades > 9": 1})
     assert found["never_opened"] == ["strict"]
+    even = summary([run(profile(exits={"max_bars": 1}), [FLAT, FLAT])[1]])["all"]
+    assert (even["positions"], even["won"], even["lost"], even["win_rate"], even["profit_factor"]) == (
+        1,
+        0,
+        0,
+        0.0,
+        None,
+    )
     nothing = summary([])["all"]
     assert (nothing["positions"], nothing["win_rate"], nothing["profit_factor"], nothing["total"]) == (
         0,
@@ -166,9 +174,9 @@ def test_a_position_whose_profile_is_gone_cannot_be_taken_up(run: Run) -> None:
 
 
 def test_events_that_do_not_follow_one_another_are_refused(run: Run) -> None:
-    """Without the first one, in the wrong order, or none at all."""
+    """Without the first one, in the wrong order, one of them twice, or none at all."""
     events, _ = run(profile(), [FLAT, FLAT])
-    for wrong in (events[1:], [events[0], events[2], events[1]], []):
+    for wrong in (events[1:], [events[0], events[2], events[1]], [*events, events[-1]], []):
         with pytest.raises(UsageError, match=r"does not follow|no events"):
             fold(wrong)
 
@@ -213,6 +221,7 @@ def test_what_cannot_be_followed_is_refused_with_what_to_do() -> None:
         ({"entry": {"min_wait": 3, "max_wait": 2}}, "nothing would ever be entered"),
         ({"entry": {"z_band": [3.0, 2.0]}}, "the smaller one first"),
         ({"exits": {"z": {"below": 1.0, "partial_at": 0.5}}}, "nothing is ever partly closed"),
+        ({"exits": {"z": {"below": 1.0, "full_at": 0.5, "partial_at": 0.5}}}, "nothing is ever partly closed"),
         ({"stop": {"percent": 1.0, "trail": {"percent": 1.0, "activate": 1.0, "tighten_at": 2.0}}}, "go together"),
         ({"z": "abs("}, "cannot be read"),
         ({"stops": {}}, "Extra inputs"),
@@ -222,3 +231,27 @@ def test_a_profile_that_makes_no_sense_is_an_error(sections: dict[str, Any], sai
     """Each names what is wrong; an unknown key is an error too."""
     with pytest.raises(ValueError, match=said):
         profile(**sections)
+
+
+@pytest.mark.parametrize(
+    ("sections", "wanted"),
+    [
+        ({}, []),
+        ({"entry": {"z_band": [0.0, 1.0]}}, ["z_er_15m"]),
+        ({"invalidation": {"flip": True}}, ["z_er_15m"]),
+        ({"invalidation": {"z_floor": 1.0}}, ["z_er_15m"]),
+        ({"exits": {"z": {"below": 1.0}}, "z": "er_15m"}, ["er_15m"]),
+        ({"exits": {"opposite_z": 1.0}}, ["z_er_15m"]),
+        ({"entry": {"expansion": ["flow"]}, "flow": "share"}, ["share", "lag(share, 1)", "lag(share, 2)"]),
+        ({"entry": {"expansion": ["return"]}}, ["lag(close, 1)"]),
+        ({"entry": {"flow": {"move": 0.1}}, "flow": "share"}, ["share", "max(share, 3) - min(share, 3)"]),
+        ({"invalidation": {"dominance": {"below": 0.5}}, "flow": "share"}, ["max(share, 2)", "min(share, 2)"]),
+        ({"exits": {"flow": {"change": 0.1, "bars": 5}}, "flow": "share"}, ["share", "lag(share, 5)"]),
+        ({"stop": {"percent": 1.0, "trail": {"activate": 1.0, "atr": 1.0}}}, ["atr(10)"]),
+        ({"stop": {"atr": 1.0}, "atr": "atr(14)"}, ["atr(14)"]),
+        ({"filters": {"require": ["rsi(close, 14) < 70 and trades > 1"]}}, ["rsi(close, 14)", "trades"]),
+    ],
+)  # fmt: skip
+def test_a_profile_asks_for_what_it_looks_at_and_no_more(sections: dict[str, Any], wanted: list[str]) -> None:
+    """Bars first, each expression once."""
+    assert list(inputs(profile(**sections))) == ["open", "high", "low", "close", *wanted]

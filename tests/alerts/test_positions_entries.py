@@ -176,13 +176,15 @@ def test_a_flip_of_z_and_a_faint_z_end_a_signal(run: Run, direction: str, sign: 
 @pytest.mark.parametrize("direction", ["up", "down"])
 def test_dominance_lost_for_some_bars_ends_a_signal(run: Run, direction: str) -> None:
     """Bars up to the signal's own do not count: on bar 1 only one bar has passed."""
-    made = profile(entry=NEVER, invalidation={"dominance": {"below": 0.52, "bars": 2}})
+    made = profile(entry=NEVER, invalidation={"dominance": {"below": 0.5, "bars": 2}})
     share = "taker_buy_share_15m"
-    best = [0.5, 0.5, 0.52, 0.51]
+    best = [0.25, 0.25, 0.5, 0.375]
     column = best if direction == "up" else [1 - x for x in best]
     more = {share: column, f"max({share}, 2)": column, f"min({share}, 2)": column}
     z = [0.0] * 4
     assert ended(run, made, [FLAT] * 4, direction, z_er_15m=z, more=more) == (3, "dominance")
+    column[2] = column[3]
+    assert ended(run, made, [FLAT] * 4, direction, z_er_15m=z, more=more) == (2, "dominance")
 
 
 @pytest.mark.parametrize(("direction", "closes"), [("up", [98.0, 97.9]), ("down", [102.0, 102.1])])
@@ -238,6 +240,16 @@ def test_a_profile_that_could_never_open_anything_is_an_error() -> None:
     """Stop and targets fix the ratio: the old system blocked every trade for two days in silence."""
     with pytest.raises(ValueError, match=r"always 0\.333, under 0\.8: nothing would ever be opened"):
         profile(stop={"atr": 1.5}, targets=[{"atr": 0.5}], filters={"min_reward_risk": 0.8})
+
+
+def test_a_clamp_may_make_up_for_a_far_stop() -> None:
+    """A target of half the stop is twice what the clamp leaves of it: that profile is no error."""
+    made = profile(stop={"percent": 1.0, "at_most": 0.25}, targets=[{"percent": 0.5}], filters={"min_reward_risk": 2.0})
+    machine, columns = (
+        Positions({"p": made}, [A], ONE),
+        {n: np.array([100.0]) for n in ("open", "high", "low", "close")},
+    )
+    assert machine.step(0, columns, np.array([True]), [signal()])[-1].kind == "opened"
 
 
 def test_the_least_atr_is_in_percent_of_the_price(run: Run) -> None:

@@ -106,6 +106,8 @@ def test_the_stop_moves_to_break_even_for_the_bar_after(run: Run) -> None:
     bars = [(100.0, 102.0, 99.0, 101.0), (101.0, 101.0, 99.5, 100.5)]
     assert closed(run, after, bars) == [(1, 102.0, "target_1"), (2, 100.0, "break_even")]
     ahead = profile(stop={"percent": 5.0, "break_even_at": 2.0})
+    events, _ = run(ahead, [FLAT, bars[0], flat(101.0)])
+    assert [e.price for e in events if e.kind == "moved"] == [100.0]  # once
     assert closed(run, ahead, [(100.0, 101.9, 99.0, 101.0), bars[1]]) == []
     assert closed(run, ahead, bars) == [(2, 100.0, "break_even")]
 
@@ -125,6 +127,17 @@ def test_a_trailing_stop_follows_the_best_price_and_never_turns_back(run: Run, d
     moved = [(e.ts // MINUTE, sign * (e.price - 100), e.reason) for e in events if e.kind == "moved"]
     assert moved == [(2, 1.0, "trailing"), (5, 2.5, "trailing")]
     assert (position.fills[0].price, position.reason) == (bars[-1][0], "trailing")  # the next bar opened beyond it
+
+
+def test_a_trailing_stop_begins_exactly_where_it_says() -> None:
+    """1 % ahead is far enough."""
+    made = profile(stop={"percent": 5.0, "trail": {"activate": 1.0, "percent": 0.5}})
+    machine = Positions({"p": made}, [A], ONE)
+    prices = [100.0, 100.9, 101.0]
+    events = [e for n, close in enumerate(prices) for e in machine.step(
+        n * MINUTE, dict.fromkeys(machine.inputs, np.array([close])), np.array([True]), [signal()] if n == 0 else []
+    )]  # fmt: skip
+    assert [(e.ts // MINUTE, e.price) for e in events if e.kind == "moved"] == [(2, 100.5)]
 
 
 def test_levels_hold_without_an_atr_once_it_is_open(run: Run) -> None:
@@ -151,6 +164,8 @@ def test_z_that_came_back_closes_by_profit(run: Run, direction: str, sign: int) 
     assert [(f.fraction, f.reason) for f in position.fills] == [(0.6, "z"), (pytest.approx(0.4), "z")]
     assert closed(run, made, at(1.0), direction, z_er_15m=[sign * 3.0, sign * 0.8]) == []
     assert closed(run, made, at(1.0), direction, z_er_15m=[sign * 3.0, math.nan]) == []
+    _, position = run(made, [FLAT, *at(0.0)], direction, z_er_15m=z)
+    assert [f.fraction for f in position.fills] == [0.6]
     always = profile(exits={"z": {"below": 0.8}})
     assert closed(run, always, at(-0.5), direction, z_er_15m=[sign * 3.0, sign * -2.0]) == [(1, 100 - sign * 0.5, "z")]
 
@@ -172,6 +187,15 @@ def test_an_opposite_signal_closes_and_is_followed_itself(run: Run) -> None:
     assert told(events)[2:] == [("closed", 1, 101.0, "opposite"), ("pending", 1, 101.0, ""), ("opened", 1, 101.0, "")]
     events, _ = run(profile(), [FLAT, flat(101.0)], signals=turn)
     assert told(events)[-1][-1] == "busy"
+
+
+def test_a_signal_of_another_instrument_closes_nothing() -> None:
+    """Opposite is what the same instrument says."""
+    machine = Positions({"p": profile(exits={"opposite": True})}, ["X:A", "X:B"], ONE)
+    columns, here = dict.fromkeys(machine.inputs, np.array([100.0, 100.0])), np.array([True, True])
+    machine.step(0, columns, here, [signal()])
+    events = machine.step(MINUTE, columns, here, [signal(MINUTE, "X:B", "down")])
+    assert [(e.instrument, e.kind) for e in events] == [("X:A", "marked"), ("X:B", "pending"), ("X:B", "opened")]
 
 
 def test_z_far_on_the_other_side_closes(run: Run) -> None:
