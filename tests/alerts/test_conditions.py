@@ -111,6 +111,13 @@ def test_no_comparison_with_a_missing_value_passes_nor_does_its_opposite(sign: s
     assert Condition.parse(f"a {sign} b or not a {sign} b").evaluate({"a": a, "b": b}).tolist() == [False] * 3 + [True]
 
 
+def test_a_chain_is_all_of_its_links_and_its_opposite_any() -> None:
+    """``not 1 <= a < 2`` holds outside, and nowhere that is unknown."""
+    a = {"a": np.array([0.9, 1.0, 1.9, 2.0, NAN])}
+    assert Condition.parse("1 <= a < 2").evaluate(a).tolist() == [False, True, True, False, False]
+    assert Condition.parse("not 1 <= a < 2").evaluate(a).tolist() == [True, False, False, True, False]
+
+
 def test_a_known_side_decides_an_or() -> None:
     """An unknown part does not stop an ``or`` whose other part holds, nor make an ``and`` hold."""
     columns = {"a": np.array([NAN]), "b": np.array([5.0])}

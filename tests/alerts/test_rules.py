@@ -228,6 +228,19 @@ def test_one_movement_is_told_once() -> None:
     """B both follows A and fires itself; when A's story is told, B's, of the same group and direction, is settled."""
     rows: list[dict[str, float]] = [{"A": 3}, {"B": 3}, {"C": 2}, {"D": 2}, {"E": 2}]
     assert spreads(spreading(), rows) == [(2, "A", ("A", "B", "C"))]
+    together: list[dict[str, float]] = [{"A": 3}, {"B": 3}, {"C": 2, "D": 2}, {"C": 2, "E": 2}]
+    half = Spread("sector", 5 * MINUTE, Condition.parse("z >= 2"), followers=3)
+    assert spreads(spreading(half), together) == [(2, "A", ("A", "B", "C", "D"))]
+    assert spreads(spreading(), [{}, {"A": 3, "B": 3}, {"C": 2, "D": 2}]) == [(2, "A", ("A", "C", "D"))]
+    assert spreads(spreading(), [{"A": 3}, {"D": 3}, {}, {}, {}, {}, {"B": 2, "C": 2}]) == [(6, "D", ("D", "B", "C"))]
+
+
+def test_what_fires_with_a_spread_is_part_of_it() -> None:
+    """B and D follow A and fire at the same bar: what follows them is the same movement; the way down is another."""
+    rows: list[dict[str, float]] = [{"A": 3}, {"B": 3, "D": 3}, {"C": 2, "E": 2}]
+    assert spreads(spreading(), rows) == [(1, "A", ("A", "B", "D"))]
+    rows = [{"A": 3}, {"B": 3, "D": 3, "E": 3}, {"A": 2, "C": 2}]
+    assert spreads(spreading(), rows, down="ACE") == [(2, "A", ("A", "E", "C"))]
 
 
 def test_a_firing_inside_a_cooldown_begins_no_story() -> None:
@@ -273,7 +286,8 @@ def test_a_rule_for_some_instruments_looks_at_no_other() -> None:
     """Others neither fire nor count."""
     rules = Rules([rule(instruments=("X:B", "X:ELSEWHERE"))], ["X:A", "X:B"], "1m")
     assert [a.instrument for a in play(rules, z=[[3, 3], [3, ABSENT]])] == ["X:B"]
-    assert rules.counts()["r"].looked == 1
+    count = rules.counts()["r"]
+    assert (count.looked, count.parts[0].known, count.parts[0].passed) == (1, 1, 1)
 
 
 def test_counts_say_what_became_of_every_bar() -> None:

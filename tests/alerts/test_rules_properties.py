@@ -178,6 +178,8 @@ def test_a_spread_has_its_followers_and_the_first_that_could_be_told_is(rule: Ru
         assert list(alert.members[1:]) in [followed(rule, panel, a, alert.ts // MINUTE) for a in mine]
         assert len(alert.members) - 1 >= rule.spread.followers
         assert alert.evidence["share"] >= rule.spread.share
+    once = {(a.ts, a.direction, GROUPS["sector"][a.instrument]) for a in spreads}
+    assert len(once) == len({a.id for a in spreads}) == len(spreads)
     possible = [
         minute
         for minute in range(len(panel))

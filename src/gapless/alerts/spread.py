@@ -55,9 +55,11 @@ class Waves:
         for label in self.labels.values():
             self.size[label] = self.size.get(label, 0) + 1
 
-    def begin(self, ts: int, fired: Iterable[Named]) -> None:
-        """Firings of one bar, by instrument."""
-        self.open += [Wave(ts, label, direction, names) for (label, direction), names in self._by_group(fired).items()]
+    def begin(self, ts: int, fired: Iterable[Named], told: Iterable[Told]) -> None:
+        """Firings of one bar, by instrument; those of a group of which a spread was told at this bar are part of it."""
+        settled = {(self.labels[one.instrument], one.direction) for one in told}
+        new = self._by_group(fired)
+        self.open += [Wave(ts, *group, names) for group, names in new.items() if group not in settled]
 
     def follow(self, ts: int, following: Iterable[Named]) -> list[Told]:
         """The firings that have enough followers, with those of a later bar, by instrument; the others wait on."""

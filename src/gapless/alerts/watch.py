@@ -52,6 +52,7 @@ class Watch:
         known = {name: labels[name] for name in instruments if name in labels}
         self.waves = Waves(rule.spread, known) if rule.spread else None
         self._mine: BoolArray = np.array([not rule.instruments or n in rule.instruments for n in instruments], bool)
+        self._shown = rule.evidence
         self._opposite = rule.cooldown if rule.opposite_cooldown is None else rule.opposite_cooldown
 
     def step(self, ts: int, columns: Columns, present: BoolArray) -> list[Alert]:
@@ -128,7 +129,7 @@ class Watch:
 
     def _evidence(self, i: int, confirmed: Mapping[str, BoolArray], columns: Columns) -> Iterable[tuple[str, float]]:
         """Values that are known; of each confirmation ``confirm.NAME`` 1 or 0, or ``unknown.NAME`` 1."""
-        values = ((name, float(columns[name][i])) for name in self.rule.evidence)
+        values = ((name, float(columns[name][i])) for name in self._shown)
         yield from ((name, value) for name, value in values if value == value)
         for name, passed in confirmed.items():
             known = any(columns[text][i] == columns[text][i] for text in self.rule.confirm[name].inputs)
@@ -142,7 +143,7 @@ class Watch:
         holds = self.counter.evaluate("spread", spread.when, columns)
         told = waves.follow(ts, self._named(holds, signs) if waves.open else ())
         self.counter.add("spread", len(told))
-        waves.begin(ts, ((a.instrument, a.direction) for a in fired))
+        waves.begin(ts, ((a.instrument, a.direction) for a in fired), told)
         return [self._spread_alert(ts, one, spread) for one in told]
 
     def _named(self, mask: BoolArray, signs: Signs) -> list[tuple[str, Direction]]:
