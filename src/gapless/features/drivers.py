@@ -15,11 +15,17 @@ BLOCK = 2048  # bars at once: all slots together should stay in the second-level
 
 
 def run_time(
-    program: Program, columns: Mapping[str, Floats], state: Floats, kernels: Kernels = COMPILED, block: int = BLOCK
+    program: Program,
+    columns: Mapping[str, Floats],
+    state: Floats,
+    kernels: Kernels = COMPILED,
+    block: int = BLOCK,
+    into: tuple[Floats, int] | None = None,
 ) -> tuple[list[Floats], Floats]:
     """One symbol over its bars, in blocks: the outputs, and the state after the last bar.
 
-    Memory is the outputs plus (slots × (longest lag + block)) numbers, however many bars there are.
+    Memory is the outputs plus (slots × (longest lag + block)) numbers, however many bars there are. ``into``: a table
+    (output, bar) to put the outputs in, and the bar in it where they begin.
     """
     count = len(next(iter(columns.values())))
     reach = program.reach
@@ -28,13 +34,13 @@ def run_time(
     for slot, value in program.consts:
         buffer[slot] = value
     numbers = _unpack(program, state, buffer)
-    outputs = np.empty((len(program.outputs), count))  # one block: large pages, fewer faults
+    outputs, first = into or (np.empty((len(program.outputs), count)), 0)  # one block: large pages, fewer faults
     for start in range(0, count, width):
         bars = min(width, count - start)
         for name, slot in program.inputs:
             buffer[slot, reach : reach + bars] = columns[name][start : start + bars]
-        kernels.run_batch(program, buffer, numbers, outputs, reach, reach + bars, start)
-    return list(outputs), _pack(program, numbers, buffer, kernels)
+        kernels.run_batch(program, buffer, numbers, outputs, reach, reach + bars, first + start)
+    return list(outputs[:, first : first + count]), _pack(program, numbers, buffer, kernels)
 
 
 def _unpack(program: Program, state: Floats, buffer: Floats) -> Floats:

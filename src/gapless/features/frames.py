@@ -54,19 +54,21 @@ def compute(
     inputs = {name: numbers(bars, name) for name in understood.inputs}
     if check_options(understood, groups, members, coverage):
         return _compare(bars, ts, understood, inputs, joined, (groups, members, coverage))
-    outputs = {name: np.empty(bars.height) for name in understood.names}
+    outputs = np.empty((len(understood.names), bars.height))
 
     def one(instrument: str, rows: slice | Ints) -> None:
         _check_order(ts[rows], instrument)
         columns = {name: x[rows] for name, x in inputs.items()}
         columns |= {name: align(ts[rows], *source) for name, source in joined.items()}
-        values, _ = run(understood, columns)
+        into = (outputs, int(rows.start)) if isinstance(rows, slice) else None
+        values, _ = run(understood, columns, into=into)
         try_gate(understood, values, ts[rows], instrument)
-        for name, x in values.items():
-            outputs[name][rows] = x
+        if into is None:
+            for output, x in zip(outputs, values.values(), strict=True):
+                output[rows] = x
 
     on_all_cores(one, dict(instruments(bars)))
-    return _framed(bars, understood, outputs)
+    return _framed(bars, understood, dict(zip(understood.names, outputs, strict=True)))
 
 
 def _framed(bars: pl.DataFrame, understood: FeaturePlan, outputs: Mapping[str, Floats]) -> pl.DataFrame:

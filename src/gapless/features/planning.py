@@ -206,19 +206,25 @@ def _check_name(name: str) -> None:
 
 
 def run(
-    plan: FeaturePlan, columns: Mapping[str, Floats], state: bytes | None = None, *, kernels: Kernels | None = None
+    plan: FeaturePlan,
+    columns: Mapping[str, Floats],
+    state: bytes | None = None,
+    *,
+    kernels: Kernels | None = None,
+    into: tuple[Floats, int] | None = None,
 ) -> tuple[dict[str, Floats], bytes]:
     """One symbol's bars through the program, from ``state`` on: the named columns, and the state after the last bar.
 
     ``columns`` holds ``plan.columns`` as float64 arrays of one length, one value a bar, NaN where missing. In any
     chunking the bits are the same: run(all) is run(first part), then run(rest, its state). Raises InputError for
-    columns that do not fit, UsageError for a state that another plan, another kernel version or damage made.
+    columns that do not fit, UsageError for a state that another plan, another kernel version or damage made. ``into``
+    saves a copy: a table (feature, bar) to put the values in, and the bar in it where they begin.
     """
     from gapless.features import drivers, ops
 
     ready = _conform(plan, columns)
     before = plan.program.fresh_state() if state is None else decode(plan, state)
-    outputs, after = drivers.run_time(plan.program, ready, before, kernels or ops.COMPILED)
+    outputs, after = drivers.run_time(plan.program, ready, before, kernels or ops.COMPILED, into=into)
     return dict(zip(plan.names, outputs, strict=True)), encode(plan, after)
 
 
