@@ -227,7 +227,7 @@ def test_a_process_that_was_held_up_does_not_take_its_connection_for_dead() -> N
         options = replace(QUICK, manners=replace(MANNERS, silence=0.2))
         async with feeding(stage, BTC, options=options) as (feed, taker):
             await taker.connected()
-            for _ in range(4):
+            for _ in range(2):
                 await asyncio.sleep(0.12)  # a ping is on its way
                 time.sleep(0.4)
                 await asyncio.sleep(0.05)

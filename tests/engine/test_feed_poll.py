@@ -23,7 +23,7 @@ NOW = parse_time("2025-05-01T00:00:30")
 M1 = Timeframe.parse("1m")
 BTC, ETH = (Series.parse(f"BINANCE:{name}USDT", "1m") for name in ("BTC", "ETH"))
 PATIENCE = Patience(attempts=2, timeout=1.0, first_delay=0.01, longest_delay=0.02)
-QUICK = PollOptions(again=0.05, tries=100)
+QUICK = PollOptions(again=0.05, longest=0.05)
 
 
 def venue(**options: object) -> SimConfig:
@@ -96,7 +96,7 @@ def test_every_bar_is_told_soon_after_its_close_and_no_earlier() -> None:
                 assert [b.ts for b in bars] == sorted({b.ts for b in bars})
                 assert all(b.final and b.said_at >= b.ts + MINUTE + 5 * SECOND for b in bars)
 
-    with running(venue(speed=120.0)) as sim:
+    with running(venue(speed=240.0)) as sim:
         asyncio.run(script(sim))
 
 
@@ -110,7 +110,7 @@ def test_faults_of_the_venue_cost_no_bar() -> None:
                 check(sim, taker, series)
 
     faults = "5xx:0.1,reset:0.05,truncate:0.05,empty:0.1,short:0.1,duplicate:0.1,disorder:0.1"
-    with running(venue(speed=120.0, faults=faults)) as sim:
+    with running(venue(speed=240.0, faults=faults)) as sim:
         asyncio.run(script(sim))
 
 
@@ -119,7 +119,7 @@ def test_a_venue_that_is_down_is_told_once_and_nothing_is_missed_afterwards() ->
 
     async def script(sim: Running) -> None:
         events: list[Event] = []
-        async with polling(sim, BTC, options=PollOptions(again=0.05), events=events) as taker:
+        async with polling(sim, BTC, options=PollOptions(again=0.3), events=events) as taker:
             await taker.until(lambda: len(taker.bars(BTC)) >= 2)
             sim.exchange.plan_faults("5xx:1.0")
             await taker.until(lambda: "Disconnected" in taker.news())
@@ -130,7 +130,7 @@ def test_a_venue_that_is_down_is_told_once_and_nothing_is_missed_afterwards() ->
             assert taker.news() == [type(e).__name__ for e in events] == ["Connected", "Disconnected", "Connected"]
             assert taker.poll.live == [BTC]
 
-    with running(venue(speed=120.0)) as sim:
+    with running(venue(speed=240.0)) as sim:
         asyncio.run(script(sim))
 
 
@@ -150,4 +150,20 @@ def test_what_is_out_of_reach_is_told_as_lost() -> None:
             assert back.at > lost.since
 
     with running(venue(speed=60.0)) as sim:
+        asyncio.run(script(sim))
+
+
+def test_a_series_without_bars_is_not_lost_and_not_asked_for_ever_faster() -> None:
+    """A halted symbol stays connected past the reach, its neighbour's bars come, and requests stay within bounds."""
+
+    async def script(sim: Running) -> None:
+        options = PollOptions(reach=3, again=0.02, longest=0.1)
+        async with polling(sim, BTC, ETH, options=options) as taker:
+            await taker.until(lambda: len(taker.bars(BTC)) >= 6)
+            assert taker.news() == ["Connected"]
+            assert (taker.bars(ETH), taker.poll.stale) == ([], [ETH])
+            assert taker.poll.tally.messages < 6 * 2 + 6 * 8
+
+    halt = SpanSet.of(Span(NOW - MINUTE, NOW + 600 * MINUTE))
+    with running(venue(speed=240.0, halts={"ETHUSDT": halt})) as sim:
         asyncio.run(script(sim))

@@ -104,7 +104,7 @@ def test_the_last_word_on_each_bar_is_true_whatever_the_order() -> None:
     with running(venue(faults=faults)) as sim:
         source = usdm_live(sim.ws_urls["BINANCEUSDM"])
         events: list[Event] = []
-        said = listen(sim, source, 12, events)
+        said = listen(sim, source, 9, events)
         settled = sim.clock() - 4 * MINUTE
         for one in series(source):
             bars, holes = told(said, one, events)
@@ -124,7 +124,7 @@ def test_no_hole_is_silent(seed: int) -> None:
     with running(venue(faults=faults, seed=seed, lifetime=2.0)) as sim:
         source = replace(spot_live(sim.ws_urls["BINANCE"]), streams_per_connection=2, lifetime=2.0)
         events: list[Event] = []
-        said = listen(sim, source, 15, events)
+        said = listen(sim, source, 11, events)
         for one in series(source):
             bars, holes = told(said, one, events)
             first = next((w.at for w in said if isinstance(w, Connected) and one in w.series), None)

@@ -4,8 +4,8 @@
 2. Workers, as many as the source allows at once, take what is due, spread so that a part of the allowance is left for
    others, and ask through ``fetch``: one page from the newest bar on that is known. It comes once more, so that a
    correction is seen.
-3. Bars that are new or differ are told. When the newest is not there, or nobody answers, the series is due again
-   shortly.
+3. Bars that are new or differ are told. When the newest is not there (of a source that sends silent bars too), or
+   nobody answers, the series is due again shortly.
 4. A series that cannot be had is told as lost, once, and as connected when it can: from where bars were told again.
 """
 
@@ -25,7 +25,7 @@ from gapless.engine.fetch import PacedHttp
 from gapless.engine.heads import Head
 from gapless.engine.link import Tally
 from gapless.engine.venue_time import VenueTime
-from gapless.errors import SourceError
+from gapless.errors import Refused, SourceError
 from gapless.events import Connected, Disconnected, Observer, nobody
 from gapless.protocols import Heard, Page
 from gapless.series import Series
@@ -41,18 +41,20 @@ class PollOptions:
     reach: int = 60  # bars: what was missed for longer is left to whoever heals holes
     share: float = 0.5  # of the source's allowance
     again: float = 2.0  # real seconds before a bar that was not there, or not answered for, is asked for again
-    tries: int = 3  # of that, before the next close
+    longest: float = 60.0  # these seconds double with each vain try, up to this
     backlog: int = 100_000  # bars that may wait before asking stops
 
 
 @dataclass(slots=True)
 class _Polled:
-    """One series: how far it is known, the first bar that is not, and how it went lately."""
+    """One series: ``cursor``: the first bar that is not known; ``asked``: up to where it was asked with success."""
 
     head: Head
-    cursor: int
-    tries: int = 0
+    cursor: int = 0
+    asked: int = 0
+    vain: int = 0  # tries since the last close
     lost: bool = False
+    again: asyncio.TimerHandle | None = None
 
 
 class Poll:
@@ -71,7 +73,7 @@ class Poll:
         self.options = options or PollOptions()
         self.tally = Tally()
         self._backlog = Backlog(self.options.backlog)
-        self._polled = {s: _Polled(Head(s), 0) for s in series}
+        self._polled = {s: _Polled(Head(s)) for s in series}
         self._due: asyncio.Queue[Series] = asyncio.Queue()
         self._waiting: set[Series] = set()  # in the queue
         self._ask_at = 0.0
@@ -82,7 +84,7 @@ class Poll:
     async def __aenter__(self) -> Poll:
         now = self.clock()
         for series, polled in self._polled.items():
-            polled.cursor = series.timeframe.floor(now)
+            polled.cursor = polled.asked = series.timeframe.floor(now)
         self._tell(Connected(self.source.name, tuple(self._polled), now))
         works = [self._timer(size) for size in {s.timeframe for s in self._polled}]
         works += [self._work() for _ in range(self.source.limits.concurrency)]
@@ -100,6 +102,9 @@ class Poll:
 
     async def close(self) -> None:
         """Stop asking. What was answered can still be taken from ``batches``."""
+        for polled in self._polled.values():
+            if polled.again is not None:
+                polled.again.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -129,7 +134,7 @@ class Poll:
             settled = max(settled + timeframe.micros, timeframe.floor(self.clock() - self.source.settle))
             for series, polled in self._polled.items():
                 if series.timeframe == timeframe:
-                    polled.tries = 0
+                    polled.vain = 0
                     self._make_due(series)
 
     def _make_due(self, series: Series) -> None:
@@ -139,10 +144,12 @@ class Poll:
             self._due.put_nowait(series)
 
     def _make_due_again(self, series: Series, polled: _Polled) -> None:
-        """Shortly, but not for ever: the next close comes anyway."""
-        if polled.tries < self.options.tries:
-            polled.tries += 1
-            asyncio.get_running_loop().call_later(self.options.again, self._make_due, series)
+        """Shortly, and then less and less so until the next close."""
+        delay = min(self.options.longest, self.options.again * 2.0**polled.vain)
+        polled.vain += 1
+        if polled.again is not None:
+            polled.again.cancel()
+        polled.again = asyncio.get_running_loop().call_later(delay, self._make_due, series)
 
     # ---- step 2
 
@@ -172,7 +179,8 @@ class Poll:
             page = await self.http.page(series, Span(start, settled))
         except SourceError as error:
             self._lose(series, polled, error.message)
-            self._make_due_again(series, polled)
+            if not isinstance(error, Refused):
+                self._make_due_again(series, polled)
             return
         self.tally.messages += 1
         self._answered(series, polled, page, Span(start, settled))
@@ -184,15 +192,15 @@ class Poll:
     # ---- step 3
 
     def _answered(self, series: Series, polled: _Polled, page: Page, asked: Span) -> None:
-        if asked.start > polled.cursor:
+        if asked.start > polled.asked:
             self._lose(series, polled, f"more than {self.options.reach} bars behind")
         if polled.lost:
             polled.lost = False
             self._tell(Connected(self.source.name, (series,), asked.start))
         for bar in _heard(series, page.frame, self.clock()):
             self._hear(polled.head, bar)
-        polled.cursor = max(polled.cursor, page.covered.end)
-        if polled.cursor < asked.end:
+        polled.cursor, polled.asked = max(polled.cursor, page.covered.end), asked.end
+        if polled.cursor < asked.end and self.source.dense:
             self._make_due_again(series, polled)
 
     def _hear(self, head: Head, bar: Heard) -> None:
@@ -208,7 +216,7 @@ class Poll:
         if not polled.lost:
             polled.lost = True
             self.tally.losses += 1
-            self._tell(Disconnected(self.source.name, (series,), polled.cursor, reason))
+            self._tell(Disconnected(self.source.name, (series,), polled.asked, reason))
 
     def _tell(self, news: News) -> None:
         self._backlog.tell(news)
