@@ -369,6 +369,14 @@ class FeatureStore(Protocol):
 # ---------------------------------------------------------------- what the live desk decided
 
 
+class LiveStore(FeatureStore, Protocol):
+    """A store of bars that are decided as they come."""
+
+    def learned(self, timeframe: Timeframe, names: Sequence[str], since: int, made: float, upto: int) -> int | None:
+        """The oldest bar by ``upto`` that was stored or corrected after ``since``; ``made``: that, by the host."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One decision: ``kind`` alert or position, a key that is the same whenever it is decided again, and what it is."""
@@ -420,8 +428,8 @@ class Journal(Protocol):
         """Keep the memory after ``ts``."""
         ...
 
-    def checkpoints(self, desk: str) -> list[int]:
-        """The bar times whose memory is kept, newest first."""
+    def checkpoints(self, desk: str) -> list[tuple[int, int, float]]:
+        """(bar time, when it was kept, the same by the host's clock in seconds) of what is kept, newest first."""
         ...
 
     def checkpoint(self, desk: str, ts: int) -> bytes | None:

@@ -70,7 +70,7 @@ def test_checkpoints_thin_out(journal: Journal) -> None:
     """The newest three stay, and the last one of each of the last days; a damaged one is as good as none."""
     for hour in range(100):
         journal.keep("1m", hour * 60 * MINUTE, b"%d" % hour, now=0, newest=3, days=2)
-    hours = [ts // (60 * MINUTE) for ts in journal.checkpoints("1m")]
+    hours = [ts // (60 * MINUTE) for ts, _, _ in journal.checkpoints("1m")]
     assert hours == [99, 98, 97, 95]
     assert journal.checkpoint("1m", 3 * DAY + 23 * 60 * MINUTE) == b"95"
     with journal.database.transaction() as db:

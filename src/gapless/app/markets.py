@@ -26,11 +26,12 @@ class Vendor:
     make: Callable[..., Source]
     dense: bool
     live: Callable[..., LiveSource] | None = None
+    beside: str = ""  # where the websockets are, on an address that serves both
 
 
 VENDORS = {
     "binance": Vendor("BINANCE", binance.spot, dense=True, live=binance_live.spot_live),
-    "binance-usdm": Vendor("BINANCEUSDM", binance.usdm, dense=True, live=binance_live.usdm_live),
+    "binance-usdm": Vendor("BINANCEUSDM", binance.usdm, dense=True, live=binance_live.usdm_live, beside="/fapi"),
 }
 
 
@@ -89,14 +90,13 @@ def source(config: Config, name: str, *, base_url: str | None = None) -> Source:
 def live_source(config: Config, name: str, *, base_url: str | None = None) -> LiveSource | None:
     """The websocket of the source called ``name``; None for one that is polled. ``base_url`` is its REST's override."""
     section = config.sources.get(name, SourceSection())
-    make = VENDORS[section.kind or name].live
-    if make is None:
+    vendor = VENDORS[section.kind or name]
+    if vendor.live is None:
         return None
-    address = section.ws_url if base_url is None else None
-    rest = base_url or section.base_url
-    if address is None and rest is not None:  # a simulated venue, or a proxy: both on one address
-        address = "ws" + rest.removeprefix("http")
-    return make(**({"url": address} if address else {}))
+    if section.ws_url is not None and base_url is None:
+        return vendor.live(section.ws_url)
+    both = base_url or section.base_url  # a simulated venue, or a proxy
+    return vendor.live("ws" + both.rstrip("/").removeprefix("http") + vendor.beside) if both else vendor.live()
 
 
 def patience(config: Config, name: str) -> Patience:

@@ -83,10 +83,10 @@ class Mender:
     # ------------------------------------------------------------ step 1
 
     def disconnected(self, side: Side, word: Disconnected) -> None:
-        """From the last bar that may have been heard on, there may be a hole."""
+        """From the last bar that may have been heard on there may be a hole; one before it may have been wrong."""
         for series in word.series:
             size = series.timeframe
-            self._lost.setdefault(series, size.floor(word.since) - size.micros)
+            self._lost.setdefault(series, size.floor(word.since) - 2 * size.micros)
         self.health.degraded(f"feed {side.source.name}", word.reason, side.clock())
 
     def connected(self, side: Side, word: Connected) -> None:
@@ -115,6 +115,7 @@ class Mender:
                 side.healer.want(series, Span(known.get(series, at - history), max(known.get(series, 0), at)))
                 if series not in live:
                     self._lost.setdefault(series, series.timeframe.floor(at))
+                    self.health.degraded(f"feed {side.source.name}", "no connection yet", at)
 
     def want_unverified(self) -> None:
         """What came by stream since it was last looked at, and what nobody tells us of."""

@@ -28,7 +28,7 @@ from gapless.engine.rows import moments
 from gapless.engine.warm import warm
 from gapless.errors import UsageError
 from gapless.features import plan
-from gapless.protocols import Changes, Clock, Entry, FeatureStore, Heard, Journal
+from gapless.protocols import Changes, Clock, Entry, LiveStore, Heard, Journal
 from gapless.spans import DAY, Span, parse_time
 
 _EVERY, _KEEP = 20, 3  # moments between memories in this process, and how many of these are kept
@@ -39,7 +39,7 @@ _TOGETHER = 200  # bar times decided again in one transaction
 class Track:
     """One desk over one store and journal. ``head`` is the newest bar time decided, None before the first."""
 
-    def __init__(self, desk: Desk, store: FeatureStore, journal: Journal, *, clock: Clock) -> None:
+    def __init__(self, desk: Desk, store: LiveStore, journal: Journal, *, clock: Clock) -> None:
         self.desk, self.store, self.journal, self.clock = desk, store, journal, clock
         self.timeframe = desk.duties.timeframe
         self.head: int | None = None
@@ -58,17 +58,17 @@ class Track:
         """
         decided = self.journal.decided(self.timeframe)
         if decided is not None:
-            return self._again(decided + 1)
+            return self._again(self._trusted(decided) + 1)
         newest = self._newest()
         begin = self.timeframe.floor(self.clock()) if newest is None else newest + self.timeframe.micros
         names = list(self.desk.duties.instruments)
         self.journal.remember({f"desk {self.timeframe.name}": {"since": begin, "instruments": names}})
         if newest is not None:
             warm(self.desk, self.store, newest)
+            self.head = newest
             self._remember(newest)
             self.journal.decide(self.timeframe, newest, newest, (), now=self.clock())
             self.checkpoint()
-        self.head = newest
         return Changes()
 
     def advance(self, moment: Moment) -> Decided:
@@ -95,8 +95,11 @@ class Track:
     def checkpoint(self) -> None:
         """Keep the desk's memory for the next process."""
         if self.head is not None:
-            memory = self.desk.memory(self.head)
-            self.journal.keep(self.timeframe.name, self.head, self.desk.pack(memory), now=self.clock())
+            self._keep(self.head)
+
+    def _keep(self, ts: int) -> None:
+        blob = self.desk.pack(self.desk.memory(ts))
+        self.journal.keep(self.timeframe.name, ts, blob, now=self.clock())
 
     # ------------------------------------------------------------ back
 
@@ -143,7 +146,6 @@ class Track:
         """Steps 2 and 3."""
         since = min([since, *(d.ts for d in self._waiting)])  # what is not durable yet is decided again too
         self._waiting = []
-        self.journal.forget_checkpoints(self.timeframe.name, since)
         found = next((m for m in reversed(self._memories) if m.ts < since), None)
         if found is not None:
             later: Iterable[Moment] = [self._recent[ts] for ts in sorted(self._recent) if ts > found.ts]
@@ -154,6 +156,7 @@ class Track:
             since = max(since, found_at + 1)
             self._memories, self._recent = [], {}
             self._remember(found_at)
+        self.journal.forget_checkpoints(self.timeframe.name, since)
         self._memories = [m for m in self._memories if m.ts < since]
         added, withdrawn = list[Entry](), list[Entry]()
         for changes in self._step_all(later, since):
@@ -178,9 +181,20 @@ class Track:
         if together and self.head is not None:
             yield self._write(start, self.head, together)
 
+    def _trusted(self, decided: int) -> int:
+        """The newest bar time decided that no bar contradicts which was learned after it was remembered."""
+        kept = self.journal.checkpoints(self.timeframe.name)
+        for ts, known_at, made in kept:
+            if ts <= decided:
+                first = self.store.learned(self.timeframe, self.desk.instruments, known_at, made, ts)
+                if first is None:
+                    return ts
+                decided = min(decided, first - 1)
+        return decided
+
     def _back(self, since: int) -> int:
         """Put the desk to the newest kept memory before ``since`` (the oldest there is, where none is): its time."""
-        kept = self.journal.checkpoints(self.timeframe.name)
+        kept = [ts for ts, _, _ in self.journal.checkpoints(self.timeframe.name)]
         for ts in [t for t in kept if t < since] + sorted(t for t in kept if t >= since):
             blob = self.journal.checkpoint(self.timeframe.name, ts)
             try:
@@ -193,6 +207,7 @@ class Track:
                 warm(self.desk, self.store, ts)
                 self.desk.rules.restore(memory.rules)
                 self.desk.follow(memory.positions, ts)
+                self._keep(ts)
             self.head = ts
             return ts
         return self._back_to_nothing(since - 1)

@@ -17,6 +17,7 @@ from gapless.events import (
     MomentDecided,
     PositionMoved,
     Recovered,
+    Retried,
     Revised,
 )
 from gapless.spans import iso
@@ -74,6 +75,8 @@ def sentence(event: Event) -> str:
             return f"{event.source}: {len(event.series)} series connected"
         case Disconnected():
             return f"{event.source}: {len(event.series)} series lost since {iso(event.since)}: {event.reason}"
+        case Retried():
+            return f"{event.source}: {event.reason}; again in {event.delay:.1f} s"
         case Revised():
             return f"{event.timeframe}: {event.bars} late or corrected bars, decided again from {iso(event.since)}"
         case Degraded():

@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 import json
 import sqlite3
+import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -37,7 +38,7 @@ CREATE TABLE IF NOT EXISTS moment(
   feature_set TEXT, timeframe TEXT, ts INTEGER, known_at INTEGER, checksum INTEGER, body BLOB,
   PRIMARY KEY(feature_set, timeframe, ts)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS checkpoint(
-  desk TEXT, ts INTEGER, known_at INTEGER, checksum INTEGER, body BLOB, PRIMARY KEY(desk, ts));
+  desk TEXT, ts INTEGER, known_at INTEGER, made REAL, checksum INTEGER, body BLOB, PRIMARY KEY(desk, ts));
 CREATE TABLE IF NOT EXISTS fact(name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS letter(
   seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, channel TEXT, kind TEXT, subject TEXT, payload TEXT,
@@ -180,8 +181,8 @@ class Journal:
     def keep(self, desk: str, ts: int, body: bytes, *, now: int, newest: int = 3, days: int = 7) -> None:
         """Keep the memory after ``ts``; of older ones the ``newest``, and the last of each of so many ``days``."""
         with self.database.transaction() as db:
-            values = (desk, ts, now, zlib.crc32(body), body)
-            db.execute("INSERT OR REPLACE INTO checkpoint VALUES (?,?,?,?,?)", values)
+            values = (desk, ts, now, time.time(), zlib.crc32(body), body)
+            db.execute("INSERT OR REPLACE INTO checkpoint VALUES (?,?,?,?,?,?)", values)
             db.execute(
                 """DELETE FROM checkpoint WHERE desk=?1 AND ts NOT IN (
                      SELECT ts FROM checkpoint WHERE desk=?1 ORDER BY ts DESC LIMIT ?2) AND ts NOT IN (
@@ -190,11 +191,10 @@ class Journal:
                 (desk, newest, days),
             )
 
-    def checkpoints(self, desk: str) -> list[int]:
-        """The bar times whose memory is kept, newest first."""
-        return [
-            row[0] for row in self.database.rows("SELECT ts FROM checkpoint WHERE desk=? ORDER BY ts DESC", (desk,))
-        ]
+    def checkpoints(self, desk: str) -> list[tuple[int, int, float]]:
+        """(bar time, when it was kept, the same by the host's clock in seconds) of what is kept, newest first."""
+        query = "SELECT ts, known_at, made FROM checkpoint WHERE desk=? ORDER BY ts DESC"
+        return [tuple(row) for row in self.database.rows(query, (desk,))]
 
     def checkpoint(self, desk: str, ts: int) -> bytes | None:
         """The memory after ``ts``; None where it is not kept or does not match its checksum."""

@@ -302,6 +302,12 @@ class Lake:
                 found.setdefault(name, {})[feature] = (expression, version)
         return found
 
+    def forget_set(self, name: str, timeframe: str) -> None:
+        """A set is no more; its files are the caller's to delete."""
+        self.meta.forget_feature_set(name, timeframe)
+        for key in [key for key in self._logs if key.startswith(f"features/{name}/{timeframe}/")]:
+            del self._logs[key]
+
     def feature_log(self, name: str, timeframe: Timeframe, columns: Columns) -> DeltaLog:
         """The log of a feature set with these columns."""
         kinds = {"instrument": STORED["instrument"], "ts": STORED["ts"], **columns}
