@@ -243,6 +243,29 @@ def test_what_fires_with_a_spread_is_part_of_it() -> None:
     assert spreads(spreading(), rows, down="ACE") == [(2, "A", ("A", "E", "C"))]
 
 
+def test_a_spread_settles_the_other_direction_of_its_first() -> None:
+    """A fires up, then down; its way up is told, so its way down, though followed later, is not."""
+    rules = spreading()
+    order = [name[2:] for name in rules.instruments]
+    z = [[{"A": 3.0}, {"A": 3.0}, {"B": 2.0, "C": 2.0}, {"D": 2.0, "E": 2.0}][m].get for m in range(4)]
+    signs = [[-1.0 if (m == 1 and n == "A") or n in "DE" else 1.0 for n in order] for m in range(4)]
+    found = play(rules, z=[[get(n, 0.0) for n in order] for get in z], d=signs)
+    assert [(a.ts // MINUTE, a.kind, a.direction) for a in found] == [
+        (0, "fired", "up"), (1, "fired", "down"), (2, "spread", "up"),
+    ]  # fmt: skip
+
+
+def test_a_restart_with_other_groups_forgets_who_left() -> None:
+    """A firing waits on over a restart; a follower that has another group by then does not count, nor does a first."""
+    first = spreading()
+    assert spreads(first, [{"A": 3}, {"B": 2}]) == []
+    for changed, expected in (({}, 1), ({"X:B": "L2"}, 0), ({"X:A": "L2"}, 0)):
+        again = Rules(first.rules, first.instruments, "1m", {"sector": SECTOR["sector"] | changed})
+        again.restore(first.state())
+        hot = {n: np.array([2.0 if n == "z" and i == "X:C" else 1.0 for i in first.instruments]) for n in ("z", "d")}
+        assert len(again.step(2 * MINUTE, hot, np.ones(len(first.instruments), dtype=np.bool_))) == expected
+
+
 def test_a_firing_inside_a_cooldown_begins_no_story() -> None:
     """Only alerts have followers."""
     rows: list[dict[str, float]] = [{"A": 3}, {}, {}, {"A": 3}, {"B": 2}, {}, {"C": 2}]
@@ -271,6 +294,17 @@ def test_release_gives_way_to_the_firing_before() -> None:
     assert minutes(play(rules, v=v, z=z)) == [0, 15]
     assert rules.release("r", "X:A", 15 * MINUTE)
     assert minutes(play(rules, 16, v=[[1.0]] * 50, z=[[1.0]] * 50)) == [60]
+
+
+def test_release_of_the_older_of_two_firings_leaves_the_newer() -> None:
+    """Up at 0 expires after down at 1 fired: down goes on cooling; released too, nothing is left of either."""
+    what = rule("v >= 1", direction="z", opens="p", cooldown_on="opened", cooldown=9 * MINUTE, opposite_cooldown=MINUTE)
+    rules = Rules([what], ["X:A"], "1m")
+    assert minutes(play(rules, v=[[1.0], [1.0]], z=[[1.0], [-1.0]])) == [0, 1]
+    assert rules.release("r", "X:A", 0)
+    assert minutes(play(rules, 2, v=[[1.0]], z=[[-1.0]])) == []
+    assert rules.release("r", "X:A", MINUTE)
+    assert minutes(play(rules, 3, v=[[1.0]], z=[[1.0]])) == [3]
 
 
 def test_alerts_come_by_rule_then_by_instrument() -> None:
