@@ -28,7 +28,7 @@ from gapless.engine.rows import moments
 from gapless.engine.warm import warm
 from gapless.errors import UsageError
 from gapless.features import plan
-from gapless.protocols import Changes, Clock, Entry, LiveStore, Heard, Journal
+from gapless.protocols import Changes, Clock, Entry, Heard, Journal, LiveStore
 from gapless.spans import DAY, Span, parse_time
 
 _EVERY, _KEEP = 20, 3  # moments between memories in this process, and how many of these are kept
