@@ -2,11 +2,13 @@
 
 Between answers time is measured by the monotonic clock, so that a jump of this machine's wall clock changes nothing; it
 is noticed, told, and answered by asking again. An estimate is the stamp of an answer as of its arrival: it runs behind
-the venue by the time that answer travelled and, at the usual rate, never ahead: no bar is called final too early.
+the venue by the time that answer travelled, never ahead, so that no bar is called final too early.
 
 The rate is 1 unless the stamps prove that it is not: of a request that left at ``sent`` and came back at ``received``
 all that is known is that the stamp was made in between, which bounds the rate from both sides. Only when 1 ± 5 % lies
-outside those bounds does the venue's clock run at another pace (a simulated venue; its clock may even stand still).
+outside those bounds does the venue's clock run at another pace (a simulated venue; its clock may even stand still), and
+then the lower bound is taken, which comes close as time goes by. A stamp outside of what the bounds allow means that a
+clock was set, or that this machine slept: what was said before is forgotten.
 """
 
 from __future__ import annotations
@@ -28,7 +30,6 @@ _JUMP = 2 * SECOND  # by which wall and monotonic clock, or venue and estimate, 
 _STAMP = 1000  # µs: stamps are in milliseconds
 _NOISE = 50_000  # µs by which a stamp may surprise
 _DRIFT = 1e-4  # µs a µs: two quartzes
-_LOOSE = 0.02  # the same, of a rate that had to be measured
 _SLICE = 0.25  # seconds of sleep before looking again: the estimate may change meanwhile
 
 
@@ -43,7 +44,7 @@ class Sample:
     def rate_since(self, first: Sample) -> tuple[float, float]:
         """The least and the greatest rate at which the venue's clock may have run between two samples."""
         passed = self.said - first.said
-        longest, shortest = self.received - first.sent, max(1, self.sent - first.received)
+        longest, shortest = max(1, self.received - first.sent), max(1, self.sent - first.received)
         return (passed - _STAMP) / longest, (passed + _STAMP) / shortest
 
 
@@ -63,6 +64,7 @@ class VenueTime:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.source, self.observer, self.rate = source, observer, 1.0
+        self._bounds = (1.0, 1.0)  # of the rate
         self._wall, self._nanos, self._sleep = wall, monotonic, sleep
         self._samples: deque[Sample] = deque(maxlen=64)
         self._parted = self._wall() - self._now()  # wall minus monotonic: constant unless the wall clock jumps
@@ -129,9 +131,9 @@ class VenueTime:
     def learn(self, sample: Sample) -> None:
         """Take one answer into account."""
         if len(self._samples) > 1 and self._contradicted(sample):
-            self._samples.clear()  # a clock was set, or this machine slept: what was said before is worth nothing
+            self._samples.clear()
         self._samples.append(sample)
-        self.rate = self._believable_rate()
+        self._measure_rate()
         best = min(self._samples, key=lambda s: self._doubt(s, sample.received))
         self._anchor = (best.received, best.said)
         self._tell_skew()
@@ -150,25 +152,24 @@ class VenueTime:
 
     def _doubt(self, sample: Sample, now: int) -> float:
         """By how much the estimate may be wrong if it rests on this sample, µs."""
-        drift = _DRIFT if self.rate == 1.0 else _LOOSE * self.rate
+        drift = _DRIFT if self.rate == 1.0 else self._bounds[1] - self._bounds[0]
         return (sample.received - sample.sent) * self.rate + (now - sample.received) * drift
 
     def _contradicted(self, sample: Sample) -> bool:
-        """Is this stamp one that the estimate cannot explain?"""
-        at, said = self._anchor
-        best = min(self._doubt(s, sample.received) for s in self._samples) + _NOISE * max(1.0, self.rate)
-        low, high = said + (sample.sent - at) * self.rate, said + (sample.received - at) * self.rate
-        return not low - best <= sample.said <= high + best
+        """Is this stamp one that the last one and the bounds of the rate do not allow?"""
+        last, noise = self._samples[-1], _NOISE * max(1.0, self.rate)
+        low = last.said + self._bounds[0] * max(0, sample.sent - last.received) - noise
+        high = last.said + self._bounds[1] * (sample.received - last.sent) + noise
+        return not low <= sample.said <= high
 
-    def _believable_rate(self) -> float:
+    def _measure_rate(self) -> None:
+        """From the first sample and the last; as it was while there is one only."""
         first, last = self._samples[0], self._samples[-1]
         if first is last:
-            return self.rate
-        least, greatest = last.rate_since(first)
-        if least <= 1.0 + _SNAP and greatest >= 1.0 - _SNAP:
-            return 1.0
-        middle = (last.sent + last.received - first.sent - first.received) / 2
-        return max(0.0, (last.said - first.said) / middle)
+            return
+        least, greatest = self._bounds = last.rate_since(first)
+        ordinary = least <= 1.0 + _SNAP and greatest >= 1.0 - _SNAP
+        self.rate = 1.0 if ordinary else max(0.0, least)
 
     def _tell_skew(self, *, always: bool = False) -> None:
         """Of clocks that run at different paces the difference is no news, unless ours was set."""
