@@ -176,7 +176,7 @@ def verify(*, common: Common = COMMON) -> int:
 
 
 def compact(*, common: Common = COMMON) -> int:
-    """Fold recent rows into Parquet and join the month files of finished years."""
+    """Fold recent rows into Parquet, join the month files of finished years, and features of weeks to months."""
     from gapless.stores.maintain import compact as join
 
     found = join(common.open(create=False).store)
@@ -185,7 +185,7 @@ def compact(*, common: Common = COMMON) -> int:
 
 
 def vacuum(*, grace: str = "7d", common: Common = COMMON) -> int:
-    """Delete files that no snapshot refers to.
+    """Delete files that no snapshot refers to, and feature sets of which every column has been built otherwise since.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def vacuum(*, grace: str = "7d", common: Common = COMMON) -> int:
     from gapless.stores.maintain import vacuum as sweep
 
     found = sweep(common.open(create=False).store, grace=parse_duration(grace))
-    show(found) if common.json else print(f"deleted {found['deleted']} files")
+    show(found) if common.json else print(f"deleted {found['deleted']} files and {found['sets']} feature sets")
     return 0
 
 

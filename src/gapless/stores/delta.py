@@ -77,6 +77,8 @@ class DeltaLog:
 
         with self._lock, _damage_told(self.directory):
             log = self.directory / "_delta_log"
+            if self._table is not None and not log.is_dir():  # somebody deleted it
+                self._table, self._live = None, (-1, ())
             if self._table is None:
                 if not log.is_dir() or not DeltaTable.is_deltatable(str(self.directory)):
                     return -1
@@ -93,7 +95,7 @@ class DeltaLog:
         A next entry is there, or the directory has changed: entries are also deleted, after hours.
         """
         following = log / f"{self._table.version() + 1:020}.json"
-        return not following.exists() and log.exists() and log.stat().st_mtime_ns == self._looked
+        return not following.exists() and log.stat().st_mtime_ns == self._looked
 
     def live(self) -> tuple[LiveFile, ...]:
         """The live files of the newest version, sorted by instrument and time."""

@@ -11,7 +11,7 @@ import polars as pl
 from gapless.bars import STORED, is_sorted_unique
 from gapless.errors import LakeDamaged
 from gapless.spans import DAY, SpanSet, Timeframe
-from gapless.stores import parquet
+from gapless.stores import parquet, sets
 from gapless.stores.delta import DeltaLog, LiveFile
 
 if TYPE_CHECKING:
@@ -91,21 +91,26 @@ def _check_bars(lake: Lake, log: DeltaLog, file: LiveFile, ts: object) -> list[s
 
 
 def compact(lake: Lake) -> dict[str, int]:
-    """Fold the tail, then join month files of finished years; returns rows folded and files saved."""
+    """Fold the tail, then join month files of finished years, and old weeks of features; rows folded, files saved."""
     folded = saved = 0
     for timeframe in lake.timeframes():
         with lake.writing("compact"):
             folded += lake.folder.fold(timeframe)
             saved += lake.folder.compact(timeframe)
+    saved += sets.join(lake)
     return {"folded": folded, "files_saved": saved}
 
 
 def vacuum(lake: Lake, *, grace: int = GRACE) -> dict[str, int]:
-    """Delete files no snapshot refers to that are older than ``grace`` µs (readers may still hold younger ones)."""
+    """Delete files no snapshot refers to, and feature sets that were built otherwise since, older than ``grace`` µs.
+
+    Readers may still hold younger ones. Returns how many files and sets.
+    """
     deleted = 0
     with lake.writing("vacuum"):
+        given_up = sets.give_up(lake, lake.clock() - grace)
         for log in logs(lake):
             gone = log.vacuum(older_than=(lake.clock() - grace) / 1e6)
             lake.meta.forget_files(str(log.directory.relative_to(lake.root)), gone)
             deleted += len(gone)
-    return {"deleted": deleted}
+    return {"deleted": deleted, "sets": given_up}

@@ -135,6 +135,11 @@ def read_features(path: Path, columns: Sequence[str]) -> pl.DataFrame:
     return pl.DataFrame(table)
 
 
+def schema(path: Path) -> dict[str, pl.DataType]:
+    """The columns of a file, and their types."""
+    return dict(pl.read_parquet_schema(path))
+
+
 def _blame(paths: list[Path], error: Exception) -> str:
     for path in paths:
         problem = check(path)
