@@ -255,6 +255,14 @@ def test_a_spread_settles_the_other_direction_of_its_first() -> None:
     ]  # fmt: skip
 
 
+def test_the_members_of_a_group_are_the_rules_instruments() -> None:
+    """Of a rule for A, B and C the others are two, and one of them is the half that was asked for."""
+    half = Spread("sector", 5 * MINUTE, Condition.parse("z >= 2"), followers=1, share=0.5)
+    rows: list[dict[str, float]] = [{"A": 3}, {"D": 2}, {"B": 2}]
+    assert spreads(spreading(half, instruments=("X:A", "X:B", "X:C")), rows) == [(2, "A", ("A", "B"))]
+    assert spreads(spreading(half), rows) == [(2, "A", ("A", "D", "B"))]
+
+
 def test_a_restart_with_other_groups_forgets_who_left() -> None:
     """A firing waits on over a restart; a follower that has another group by then does not count, nor does a first."""
     first = spreading()

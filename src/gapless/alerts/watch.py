@@ -49,9 +49,10 @@ class Watch:
         self.last: Ints = np.full((2, count), NEVER, dtype=np.int64)  # the last firing, and the one before it
         self.last_sign: Signs = np.zeros((2, count), dtype=np.int8)
         self.told: list[int] = []  # times of the throttle's window
-        known = {name: labels[name] for name in instruments if name in labels}
-        self.waves = Waves(rule.spread, known) if rule.spread else None
-        self._mine: BoolArray = np.array([not rule.instruments or n in rule.instruments for n in instruments], bool)
+        mine = set(rule.instruments or instruments)
+        grouped = {name: labels[name] for name in instruments if name in labels and name in mine}
+        self.waves = Waves(rule.spread, grouped) if rule.spread else None
+        self._mine: BoolArray = np.array([name in mine for name in instruments], dtype=np.bool_)
         self._shown = rule.evidence
         self._opposite = rule.cooldown if rule.opposite_cooldown is None else rule.opposite_cooldown
 
