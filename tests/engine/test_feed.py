@@ -395,6 +395,24 @@ def test_a_connection_lost_while_it_is_replaced_is_told() -> None:
     play(script)
 
 
+def test_a_connection_that_cannot_be_replaced_stays() -> None:
+    """The venue answers no subscription on new connections: the old one is heard on, and another try is made."""
+
+    async def script() -> None:
+        stage = Stage()
+        stage.answer = lambda _, number: {"result": None, "id": number} if len(stage.sockets) == 1 else None
+        manners = replace(MANNERS, confirm=0.05, tries=1)
+        options = replace(QUICK, rotation=1.0, manners=manners)
+        async with feeding(stage, BTC, options=options, source=replace(spot_live(), lifetime=0.1)) as (feed, taker):
+            await taker.connected()
+            await eventually(lambda: len(stage.told(Retried)) >= 2)
+            await stage.say(kline("BTCUSDT", 0), to=0)
+            await taker.heard(1)
+            assert (feed.live, taker.of(Disconnected)) == ([BTC], [])
+
+    play(script)
+
+
 def test_a_series_that_falls_behind_is_stale_until_it_speaks() -> None:
     """ETH is silent past its minute and the grace while BTC moves on: one event; its next bar ends it."""
 
