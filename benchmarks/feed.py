@@ -18,6 +18,8 @@ from typing import Any
 from benchmarks.rows import SHARED, START, Row
 from gapless.engine.feed import Feed
 from gapless.engine.fetch import wall_clock
+from gapless.engine.hearing import Hearing
+from gapless.events import nobody
 from gapless.protocols import Heard
 from gapless.series import Series
 from gapless.sources.binance_live import usdm_live
@@ -79,12 +81,13 @@ def _event(symbol: str, opened: int) -> dict[str, Any]:
 
 
 async def _queue(messages: list[bytes]) -> None:
-    feed = Feed(usdm_live(), _series(), clock=wall_clock)
+    source = usdm_live()
+    hearing = Hearing(source.name, _series(), wall_clock, nobody, len(messages))
     for message in messages:
-        found = feed.source.read(message)
+        found = source.read(message)
         if isinstance(found, Heard):
-            feed.heard(found)
-    assert feed.backlog == len(messages)
+            hearing.heard(found)
+    assert len(hearing.backlog) == len(messages)
 
 
 def _through() -> float:

@@ -499,13 +499,13 @@ def test_closing_leaves_what_was_heard_to_be_taken() -> None:
 def test_a_defect_reaches_the_consumer() -> None:
     """An observer that fails ends the batches with its error, after what was heard."""
 
-    def broken(_: Event) -> None:
-        raise ZeroDivisionError
+    class Broken(list[Event]):
+        def append(self, event: Event) -> None:
+            raise ZeroDivisionError
 
     async def script() -> None:
-        stage = Stage()
-        async with feeding(stage, BTC) as (feed, taker):
-            feed.observer = broken
+        stage = Stage(events=Broken())
+        async with feeding(stage, BTC) as (_, taker):
             await taker.until(lambda: False)
 
     with pytest.raises(ZeroDivisionError):

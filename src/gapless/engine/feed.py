@@ -4,8 +4,7 @@
    lost, and opened again after a pause that grows with each vain attempt.
 2. A connection that nears the age at which the venue ends it is replaced: the new one is subscribed first, both are
    heard for a while, then the old one goes. Nobody is told, as nothing was missed.
-3. Each bar passes ``heard``: is it ours, is it the same final bar again, did one before it stay out? Then it waits in
-   the ``Backlog`` for the consumer.
+3. Each bar passes through the feed's ``Hearing`` into the ``Backlog``, where it waits for the consumer.
 4. Once a tick the feed looks at itself by the venue's clock: series that fell behind while others moved on are stale;
    a connection all of whose series fell silent is of no use; stamps that lie before our clock or far after it say that
    the clocks differ.
@@ -23,13 +22,12 @@ from types import TracebackType
 import aiohttp
 
 from gapless import __version__
-from gapless.engine.backlog import Backlog, News, Said
-from gapless.engine.heads import Heads
+from gapless.engine.backlog import Said
+from gapless.engine.hearing import Hearing
 from gapless.engine.link import Link, Manners, Tally
 from gapless.engine.venue_time import VenueTime
-from gapless.errors import Faulty
-from gapless.events import ClockSkewed, Connected, Disconnected, Garbled, Observer, Retried, Skipped, Stale, nobody
-from gapless.protocols import Clock, Heard, LiveSource
+from gapless.events import Observer, Retried, nobody
+from gapless.protocols import Clock, LiveSource
 from gapless.series import Series
 from gapless.spans import SECOND, iso
 
@@ -70,20 +68,15 @@ class Feed:
         options: FeedOptions | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self.source, self.clock, self.observer, self.jitter = source, clock, observer, jitter
-        self.options = options or FeedOptions()
-        self.tally = Tally()
-        self._backlog = Backlog(self.options.backlog)
-        asked = list(dict.fromkeys(series))
-        self._heads = Heads(asked)
-        size = source.streams_per_connection
-        self._lines = [_Line(self, asked[at : at + size]) for at in range(0, len(asked), size)]
+        self.clock, self.options = clock, options or FeedOptions()
+        asked, size = list(dict.fromkeys(series)), source.streams_per_connection
+        self._hearing = Hearing(source.name, asked, clock, observer, self.options.backlog)
+        self._lines = [
+            _Line(source, asked[at : at + size], self._hearing, self.options, jitter)
+            for at in range(0, len(asked), size)
+        ]
         self._tasks: list[asyncio.Task[None]] = []
         self._session: aiohttp.ClientSession | None = None
-        self._least: int | None = None  # lag within the window
-        self._told_skew = 0
-
-    # ---- for the consumer
 
     async def __aenter__(self) -> Feed:
         self._session = session = aiohttp.ClientSession(
@@ -102,7 +95,7 @@ class Feed:
 
     def batches(self) -> AsyncIterator[list[Said]]:
         """Everything heard since the last batch, as soon as there is anything; ends after ``close``."""
-        return self._backlog.batches()
+        return self._hearing.backlog.batches()
 
     async def close(self) -> None:
         """Leave the venue. What was read from the sockets can still be taken from ``batches``."""
@@ -111,17 +104,22 @@ class Feed:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
-        self._backlog.close()
+        self._hearing.backlog.close()
+
+    @property
+    def tally(self) -> Tally:
+        """What came so far."""
+        return self._hearing.tally
 
     @property
     def backlog(self) -> int:
         """How much waits for the consumer."""
-        return len(self._backlog)
+        return len(self._hearing.backlog)
 
     @property
     def coalesced(self) -> int:
         """How many words on forming bars were replaced by newer ones before the consumer came for them."""
-        return self._backlog.coalesced
+        return self._hearing.backlog.coalesced
 
     @property
     def live(self) -> list[Series]:
@@ -131,113 +129,45 @@ class Feed:
     @property
     def stale(self) -> list[Series]:
         """The series that are behind while others moved on."""
-        return self._heads.stale()
-
-    # ---- step 3: what a link says
-
-    @property
-    def full(self) -> bool:
-        """Must the sockets wait?"""
-        return self._backlog.full
-
-    async def room(self) -> None:
-        """Wait for the consumer."""
-        await self._backlog.room()
-
-    def heard(self, bar: Heard) -> None:
-        """A link read a bar."""
-        head = self._heads.of(bar)
-        if head is None:
-            self.tally.strays += 1
-            return
-        if head.again(bar):
-            self.tally.duplicates += 1
-            return
-        skipped = head.skipped(bar)
-        if skipped is not None:
-            self.observer(Skipped(self.source.name, head.series, skipped))
-        head.heard(bar)
-        self._count(bar)
-        self._backlog.put(bar)
-
-    def _count(self, bar: Heard) -> None:
-        self.tally.finals += bar.final
-        self.tally.forming += not bar.final
-        self.tally.lag = lag = self.clock() - bar.said_at
-        self._least = lag if self._least is None else min(lag, self._least)
-
-    def garbled(self, error: Faulty) -> None:
-        """A link read what is none."""
-        self.tally.garbled += 1
-        self.observer(Garbled(self.source.name, error.message))
-
-    def confirmed(self, link: Link, series: tuple[Series, ...]) -> None:
-        """The venue accepted a subscription."""
-        link.said_at = max(link.said_at, self.clock())
-        if not link.quiet:
-            self.connected(series)
-
-    def refused(self, link: Link, series: Series, reason: str) -> None:
-        """The venue did not."""
-        self.disconnected((series,), self.clock(), reason)
-
-    # ---- news
-
-    def connected(self, series: Sequence[Series]) -> None:
-        """These are heard from now on."""
-        at = self.clock()
-        for head in self._heads.among(series):
-            head.joined(at)
-        self._tell(Connected(self.source.name, tuple(series), at))
-
-    def disconnected(self, series: Sequence[Series], since: int, reason: str) -> None:
-        """These were last heard of at ``since``."""
-        for head in self._heads.among(series):
-            head.left()
-        self._tell(Disconnected(self.source.name, tuple(series), since, reason))
-
-    def _tell(self, news: News) -> None:
-        self._backlog.tell(news)
-        self.observer(news)
-
-    # ---- step 4
+        return self._hearing.heads.stale()
 
     async def _look(self) -> None:
+        """Step 4."""
         for looks in itertools.count(1):
             await asyncio.sleep(self.options.tick)
             by = self.clock() - self._there(self.options.grace)
-            for head in self._heads.fallen_behind(by):
-                self.observer(Stale(self.source.name, head.series, head.due or 0))
+            self._hearing.tell_stale(by)
             for line in self._lines:
-                if self._heads.mute(line.live, by):
+                if self._hearing.heads.mute(line.live, by):
                     line.lose(f"no bar of any of its {len(line.live)} series for too long; it is {iso(by)} there")
             if looks % _WINDOW == 0:
-                self._compare_clocks()
+                self._hearing.compare_clocks(self._there(self.options.skew))
 
     def _there(self, real: int) -> int:
         """So much real time as the venue's clock shows it."""
         rate = self.clock.rate if isinstance(self.clock, VenueTime) else 1.0
         return int(real * max(1.0, rate))
 
-    def _compare_clocks(self) -> None:
-        least, self._least = self._least, None
-        if least is not None and abs(least - self._told_skew) > self._there(self.options.skew):
-            self._told_skew = least
-            self.observer(ClockSkewed(self.source.name, -least / SECOND))
-
     async def _guarded(self, work: Coroutine[None, None, None]) -> None:
         try:
             await work
         except Exception as error:  # noqa: BLE001 - the task boundary: the consumer is told
-            self._backlog.fail(error)
+            self._hearing.backlog.fail(error)
 
 
 class _Line:
     """The connection for some series, for as long as the feed lasts."""
 
-    def __init__(self, feed: Feed, series: Sequence[Series]) -> None:
-        self.feed, self.series = feed, series
-        self._links: list[Link] = []  # the one in use last; the one before it while it is replaced
+    def __init__(
+        self,
+        source: LiveSource,
+        series: Sequence[Series],
+        hearing: Hearing,
+        options: FeedOptions,
+        jitter: Callable[[], float],
+    ) -> None:
+        self.source, self.series, self.hearing, self.options, self.jitter = source, series, hearing, options, jitter
+        self._links: list[Link] = []  # the one that is used; while it is replaced, the next one too
         self._vain = 0
 
     @property
@@ -264,15 +194,15 @@ class _Line:
                 await link.stop()
 
     def _open(self, session: aiohttp.ClientSession, *, quiet: bool) -> Link:
-        link = Link(self.feed.source, self.series, self.feed, self.feed.options.manners, quiet=quiet)
+        link = Link(self.source, self.series, self.hearing, self.options.manners, quiet=quiet)
         link.start(session)
         self._links.append(link)
         return link
 
     def _aging(self) -> float:
         """Seconds until the connection should be replaced; not all connections in one moment."""
-        span = self.feed.source.lifetime * self.feed.options.rotation
-        return max(0.0, span * (1.0 - self.feed.jitter() / 20) - self._links[0].age)
+        span = self.source.lifetime * self.options.rotation
+        return max(0.0, span * (1.0 - self.jitter() / 20) - self._links[0].age)
 
     async def _ended(self, within: float) -> bool:
         ended, _ = await asyncio.wait({self._links[0].task}, timeout=within)
@@ -285,7 +215,7 @@ class _Line:
         await asyncio.wait({answered, old.task, new.task}, return_when=asyncio.FIRST_COMPLETED)
         answered.cancel()
         if new.answered.is_set():
-            await asyncio.wait({old.task, new.task}, timeout=self.feed.options.overlap, return_when="FIRST_COMPLETED")
+            await asyncio.wait({old.task, new.task}, timeout=self.options.overlap, return_when="FIRST_COMPLETED")
         if new.task.done():
             self._links.pop()
             self._vain += 1
@@ -294,7 +224,7 @@ class _Line:
             await self._lost()
             new.quiet = False
             if new.live:
-                self.feed.connected(new.live)
+                self.hearing.connected(new.live)
         else:
             new.quiet = False
             self._links.pop(0)
@@ -305,17 +235,17 @@ class _Line:
         link = self._links.pop(0)
         reason = link.end()
         self._say_lost(link, reason)
-        self._vain = 1 if link.live and link.age >= self.feed.options.steady else self._vain + 1
+        self._vain = 1 if link.live and link.age >= self.options.steady else self._vain + 1
         if not self._links:
             await self._pause(reason)
 
     def _say_lost(self, link: Link, reason: str) -> None:
-        self.feed.tally.losses += 1
+        self.hearing.tally.losses += 1
         if link.live:
-            self.feed.disconnected(link.live, link.said_at, reason)
+            self.hearing.disconnected(link.live, link.said_at, reason)
 
     async def _pause(self, reason: str) -> None:
-        delays = self.feed.options.delays
-        delay = delays[min(self._vain, len(delays)) - 1] * (1.0 - self.feed.jitter() / 2)
-        self.feed.observer(Retried(self.feed.source.name, reason, delay, self._vain))
+        delays = self.options.delays
+        delay = delays[min(self._vain, len(delays)) - 1] * (1.0 - self.jitter() / 2)
+        self.hearing.observer(Retried(self.source.name, reason, delay, self._vain))
         await asyncio.sleep(delay)
