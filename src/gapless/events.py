@@ -105,6 +105,15 @@ class Notified:
 
 
 @dataclass(frozen=True, slots=True)
+class Verified:
+    """Stored feature values of one series were computed again: how many, and of how many the bits differ."""
+
+    series: Series
+    values: int
+    differing: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunEnded:
     """A run is over."""
 
@@ -226,6 +235,7 @@ class Recovered:
 
 Event = (
     RunStarted | Fetched | Retried | Paused | ClockSkewed | RowsWritten | TaskDone | FeaturesBuilt | Notified | RunEnded
+    | Verified
     | Connected | Disconnected | Stale | Skipped | Garbled
     | MomentDecided | AlertFired | PositionMoved | Revised | BoundBroken | Degraded | Recovered
 )  # fmt: skip

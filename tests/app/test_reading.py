@@ -11,6 +11,8 @@ import pytest
 import gapless as gl
 from gapless.bars import SCHEMA
 from gapless.errors import LeakError, UsageError
+from gapless.events import Verified
+from gapless.series import Series
 from gapless.spans import HOUR, MINUTE, parse_time
 
 START = parse_time("2025-03-03")
@@ -163,8 +165,10 @@ def test_verify_counts_differing_bits(lake: gl.Lake) -> None:
     rows = pl.read_parquet(file).with_columns(pl.col("r") + 1e-9)
     fake = stage(folder, rows, period="x", timeframe=gl.app.lake.Timeframe.parse("1m"), feature=True)  # type: ignore[attr-defined]
     (folder / fake.path).rename(file)
-    (line,) = verify_features(gl.open(lake.path), 0, 0, None)
+    heard: list[object] = []
+    (line,) = verify_features(gl.open(lake.path), 0, 0, None, observer=heard.append)
     assert line["differing"] >= rows.height - 14
+    assert heard == [Verified(Series.parse(NAME, "1m"), 3000, line["differing"])]
 
 
 def test_pandas_and_arrow_frames_compute_the_same(lake: gl.Lake) -> None:

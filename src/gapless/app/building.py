@@ -14,7 +14,7 @@ from gapless.config import Config
 from gapless.engine.build import build, differing
 from gapless.engine.views import Folded
 from gapless.errors import UnknownName, UsageError
-from gapless.events import RunStarted
+from gapless.events import Observer, RunStarted, Verified, nobody
 from gapless.features import plan
 from gapless.series import Instrument, Series
 from gapless.spans import Timeframe
@@ -85,7 +85,9 @@ def _build(
     return {"timeframe": timeframe.name, "features": [*features]} | report.to_dict()
 
 
-def verify_features(lake: Lake, sample: int, seed: int, symbols: Sequence[str] | None) -> list[dict[str, Any]]:
+def verify_features(
+    lake: Lake, sample: int, seed: int, symbols: Sequence[str] | None, *, observer: Observer = nobody
+) -> list[dict[str, Any]]:
     """One line for each sampled series of each built set: values looked at, and values whose bits differ."""
     sets: dict[tuple[str, str], dict[str, str]] = {}
     for name, timeframe, feature, expression, _ in lake.store.meta.feature_sets():
@@ -98,7 +100,9 @@ def verify_features(lake: Lake, sample: int, seed: int, symbols: Sequence[str] |
         wanted = [n for n in built if not symbols or n in symbols]
         picked = wanted if not sample else random.Random(seed).sample(wanted, min(sample, len(wanted)))
         for instrument in sorted(picked):
-            looked, wrong = differing(store, features, Series.parse(instrument, bars))
+            series = Series.parse(instrument, bars)
+            looked, wrong = differing(store, features, series)
+            observer(Verified(series, looked, wrong))
             lines.append(
                 {"set": name, "instrument": instrument, "timeframe": timeframe, "features": [*features],
                  "values": looked, "differing": wrong}
