@@ -45,19 +45,23 @@ def run_time(
 
 def _unpack(program: Program, state: Floats, buffer: Floats) -> Floats:
     """Put the kept values before the first bar; the recursions' numbers."""
-    at, reach = program.numbers, program.reach
-    for slot, kept in program.kept:
-        buffer[slot, reach - kept : reach] = state[at : at + kept]
-        at += kept
+    buffer.reshape(-1)[_kept_places(program, buffer.shape[1])] = state[program.numbers :]
     return state[: program.numbers].copy()
 
 
 def _pack(program: Program, numbers: Floats, buffer: Floats, kernels: Kernels) -> Floats:
-    reach = program.reach
-    parts = [numbers, *(buffer[slot, reach - kept : reach] for slot, kept in program.kept)]
-    state = np.concatenate(parts)
-    kernels.copy(state.copy(), state)
+    raw = np.concatenate([numbers, buffer.reshape(-1)[_kept_places(program, buffer.shape[1])]])
+    state = np.empty_like(raw)
+    kernels.copy(raw, state)
     return state
+
+
+def _kept_places(program: Program, width: int) -> Ints:
+    """Where the kept values stand in the buffer, row after row, in the order of the state vector."""
+    slots, kept = program.kept.T
+    first = slots * width + program.reach - kept
+    places: Ints = np.repeat(first - np.cumsum(kept) + kept, kept) + np.arange(kept.sum())
+    return places
 
 
 class Live:

@@ -124,12 +124,15 @@ def drive_live(
     per kept slot, ``rings`` (slot, 2) its first row and its size − 1; ``heads`` counts each symbol's bars.
     """
     m, level, par_of_fold = who.shape[0], aligned(heads, who), np.empty(3)
+    head = int(heads[0]) if level and m > 0 else -1
     for pc in range(prog.shape[0]):
         op = prog[pc, 0]
         address = table[op, 1]
-        x = lagged(prog, pc, 0, cur, hist, rings, heads, who, level)
-        y = lagged(prog, pc, 1, cur, hist, rings, heads, who, level)
-        z = lagged(prog, pc, 2, cur, hist, rings, heads, who, level)
+        if not level:
+            gather(prog, pc, cur, hist, rings, heads, who)
+        x = operand(prog, pc, 0, cur, hist, rings, head, m)
+        y = operand(prog, pc, 1, cur, hist, rings, head, m)
+        z = operand(prog, pc, 2, cur, hist, rings, head, m)
         o, q = flat(cur, prog[pc, 1] * cur.shape[1], m), flat(par, pc * par.shape[1], par.shape[1])
         if op <= code.SQUARED:
             call_lanes(address, x, y, z, o, q)
@@ -156,18 +159,24 @@ def aligned(heads: Table, who: Table) -> bool:
 
 
 @compiled
-def lagged(
-    prog: Table, pc: int, j: int, cur: Rows, hist: Rows, rings: Table, heads: Table, who: Table, level: bool
-) -> Lane:
-    """Operand ``j`` of an instruction: a slot's lane, a row of its ring, or gathered from the ring into scratch."""
-    m, slot, lag = who.shape[0], prog[pc, 2 + 2 * j], prog[pc, 3 + 2 * j]
-    if lag == 0 or m == 0:
+def operand(prog: Table, pc: int, j: int, cur: Rows, hist: Rows, rings: Table, head: int, m: int) -> Lane:
+    """Operand ``j`` of an instruction: a slot's lane, a row of its ring, or (``head`` −1) what ``gather`` found."""
+    slot, lag = prog[pc, 2 + 2 * j], prog[pc, 3 + 2 * j]
+    if lag == 0:
         return flat(cur, slot * cur.shape[1], m)
-    if level:
-        return flat(hist, (rings[slot, 0] + ((heads[0] - lag) & rings[slot, 1])) * hist.shape[1], m)
-    scratch = flat(cur, (cur.shape[0] - 3 + j) * cur.shape[1], m)
-    past(hist, rings[slot, 0], rings[slot, 1], heads, who, lag, scratch)
-    return scratch
+    if head < 0:
+        return flat(cur, (cur.shape[0] - 3 + j) * cur.shape[1], m)
+    return flat(hist, (rings[slot, 0] + ((head - lag) & rings[slot, 1])) * hist.shape[1], m)
+
+
+@compiled
+def gather(prog: Table, pc: int, cur: Rows, hist: Rows, rings: Table, heads: Table, who: Table) -> None:
+    """Bring the lagged operands of an instruction from each symbol's own bars into scratch."""
+    for j in range(3):
+        slot, lag = prog[pc, 2 + 2 * j], prog[pc, 3 + 2 * j]
+        if lag > 0:
+            scratch = flat(cur, (cur.shape[0] - 3 + j) * cur.shape[1], who.shape[0])
+            past(hist, rings[slot, 0], rings[slot, 1], heads, who, lag, scratch)
 
 
 @compiled

@@ -82,21 +82,26 @@ def symbols_steady(
     x: Lane, mean: Lane, z: Lane, o: Lane, st: Rows, k: int, who: Table, level: bool, par: Lane
 ) -> None:  # fmt: skip
     """``steady_step`` of every symbol; where all stand alike and nothing is missing, in lanes: the same bits."""
-    m, alike, length = o.shape[0], 0, int(par[0])
-    if level and m > 0:
-        count, place = st[k + 1, :m], st[k + 2, :m]
-        for i in range(m):
-            known = (x[i] - x[i]) + (mean[i] - mean[i]) == 0.0
-            alike += 1 if known and count[i] >= length and place[i] == place[0] else 0
-    if alike < m or m == 0:
+    m, length = o.shape[0], int(par[0])
+    if not (level and m > 0 and no_hole(x, mean) and all_equal(st[k + 1], m, length) and all_equal(st[k + 2], m, 0)):
         for i in range(m):
             o[i] = steady_step(x[i], mean[i], st, k, who[i], length)
         return
     at = int(st[k + 2, 0])
-    last, place, ring = st[k, :m], st[k + 2, :m], st[k + 3 + at, :m]
+    last, place, ring = st[k], st[k + 2], st[k + 3 + at]
     after = float(at + 1 if at + 1 < length else 0)
     for i in range(m):
-        ring[i], last[i], o[i], place[i] = x[i], mean[i], mean[i], after
+        o[i] = mean[i]
+        ring[i], last[i], place[i] = x[i], mean[i], after
+
+
+@compiled
+def all_equal(x: Lane, m: int, least: int) -> bool:
+    """Are the first ``m`` numbers one and the same, and no less than ``least``?"""
+    first, same = x[0], 0
+    for i in range(m):
+        same += 1 if x[i] == first else 0
+    return bool(same == m and first >= least)
 
 
 @compiled
