@@ -1,24 +1,25 @@
-"""From bars in the lake to features durable in the lake: three ratings, all votes, averages, oscillators, two z-scores.
+"""From bars in the lake to features durable in the lake: three ratings, averages, oscillators, two z-scores.
 
-Where the time goes is measured part by part on one series; the parts do not overlap there, in a build they do.
+Four series of five years of minutes. The parts are the seconds of all workers together: they run side by side, and wait
+for each other.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.rows import M1, START, Row, median, walk
-from gapless import features as gf
+from benchmarks.rows import M1, Row, walk
 from gapless.app import open as open_lake
 from gapless.engine.build import build
-from gapless.features.frames import numbers, times
 from gapless.series import Instrument
-from gapless.spans import DAY, MINUTE
-from gapless.stores import parquet
+from gapless.spans import DAY, MINUTE, parse_time
 
 BTC = "BINANCE:S0000"
 AVERAGES = {f"{kind}{n}": f"{kind}(close, {n})" for kind in ("sma", "ema") for n in (10, 20, 30, 50, 100, 200)}
@@ -33,63 +34,94 @@ FEATURES = AVERAGES | {
     "beta": f"beta(log_return(close, 1), log_return(close@{BTC}, 1), 240)",
     "excess": f"log_return(close, 15) - log_return(close@{BTC}, 15)",
     "z_return": "zscore(log_return(close, 15), 720)", "z_volume": "zscore(volume, 720)",
+    "bb_upper": "bb_upper()", "bb_lower": "bb_lower()", "srsi_d": "stochrsi_d()",
 }  # fmt: skip
-SERIES, BARS = 8, 90_000
+SERIES, DAYS, FIRST = 4, 1826, parse_time("2020-05-20")
+NAMES = [f"BINANCE:S{i:04}" for i in range(SERIES)]
+BARS = DAYS * 1440
 
 
 def run() -> Iterator[Row]:
-    """The whole, its parts, and what a day more and a correction cost."""
+    """The whole, its parts, how it scales, and what a day more, a correction and a definition cost."""
     with tempfile.TemporaryDirectory() as folder:
         lake = open_lake(Path(folder) / "lake")
-        names = [f"BINANCE:S{i:04}" for i in range(SERIES)]
-        for k, name in enumerate(names):
-            lake.store.write(M1, walk(name, BARS, k), source="made up")
-        chosen = [Instrument.parse(n) for n in names]
-        build(lake.store, FEATURES, chosen[:1], M1)  # compiles
-        whole = _build(lake, chosen[1:]) / (SERIES - 1) / BARS
-        yield Row(f"build {len(FEATURES)} columns, durable", f"{1 / whole / 1e6:.2f} M bars/s", "two cores")
-        yield from _parts(lake, whole)
-        again = _build(lake, chosen)
-        yield Row("  the same again", f"{again * 1e3:.0f} ms", "first build", f"{again / (whole * BARS * SERIES):.1%}")
-        yield from _changes(lake, names, whole * BARS * SERIES)
+        for k, name in enumerate(NAMES):
+            lake.store.write(M1, walk(name, BARS, k, FIRST), source="made up")
+        _build(lake, NAMES[:1], {"warm": "ema(close, 3)"})  # compiles
+        yield from _scaling(lake)
+        whole = _build(lake)
+        speed = SERIES * BARS / whole.processor / 1e6
+        yield Row(
+            f"build {len(FEATURES)} columns, durable", f"{SERIES * BARS / whole.seconds / 1e6:.2f} M bars/s",
+            f"{speed:.2f} M a second of one core", "", "1.0 M a core", speed >= 1.0,
+        )  # fmt: skip
+        total = sum(whole.parts.values())
+        for part, seconds in whole.parts.items():
+            yield Row(f"  {part}", f"{seconds / SERIES / BARS * 1e9:.0f} ns/bar", "all parts", f"{seconds / total:.0%}")
+        yield Row(
+            f"  on disk, {len(FEATURES)} columns", f"{_size(Path(folder)) / SERIES / BARS:.0f} B/bar", "plain numbers",
+            f"{_size(Path(folder)) / SERIES / BARS / 8 / len(FEATURES):.0%}",
+        )  # fmt: skip
+        yield from _changes(lake, whole)
 
 
-def _build(lake: Any, chosen: list[Instrument]) -> float:
-    begin = time.perf_counter()
-    build(lake.store, FEATURES, chosen, M1)
-    return time.perf_counter() - begin
+@dataclass(frozen=True)
+class Took:
+    """What a build took: seconds, processor seconds, and seconds of all workers by what they did."""
+
+    seconds: float
+    processor: float
+    parts: dict[str, float]
 
 
-def _parts(lake: Any, whole: float) -> Iterator[Row]:
-    """One series on one core: read, compute, check, encode and sync."""
-    understood = gf.plan(FEATURES)
-    rows = lake.store.rows(M1, ["BINANCE:S0001"], None)
-    columns = {c: numbers(rows, c) for c in understood.inputs}
-    columns |= {f"{c}@{o}": columns[c] for c, o in understood.others}
-    values, _ = gf.run(understood, columns)
-    frame = rows.select("instrument", "ts").with_columns(**values)
-    directory = Path(tempfile.mkdtemp())
-    parts = {
-        "read": median(lambda: lake.store.rows(M1, ["BINANCE:S0001"], None), 3),
-        "compute": median(lambda: gf.run(understood, columns), 3),
-        "check": median(lambda: gf.gate(values, understood.bounds, times(rows)), 3),
-        "encode and sync": median(lambda: parquet.stage(directory, frame, period="x", timeframe=M1, feature=True), 3),
-    }
-    total = sum(parts.values())
-    for name, seconds in parts.items():
-        yield Row(f"  {name}, one core", f"{seconds / BARS * 1e9:.0f} ns/bar", "the parts", f"{seconds / total:.0%}")
+def _build(lake: Any, names: list[str] = NAMES, features: dict[str, str] = FEATURES) -> Took:
+    begin, processor = time.perf_counter(), time.process_time()
+    report = build(lake.store, features, [Instrument.parse(n) for n in names], M1)
+    return Took(time.perf_counter() - begin, time.process_time() - processor, report.parts)
 
 
-def _changes(lake: Any, names: list[str], whole: float) -> Iterator[Row]:
-    chosen = [Instrument.parse(n) for n in names]
-    for k, name in enumerate(names):
-        lake.store.write(M1, walk(name, 1440, 50 + k, START + BARS * MINUTE), source="made up")
-    day = _build(lake, chosen)
-    yield Row(
-        "  one day more of each", f"{day * 1e3:.0f} ms", f"the build of {BARS // 1440} days", f"{day / whole:.1%}"
-    )
-    at = START + BARS * MINUTE - 30 * DAY
-    one = lake.bars(names[3], "1m", start=at, end=at + MINUTE)
-    lake.write(names[3], "1m", one.with_columns(one["volume"] + 1))
-    late = _build(lake, chosen)
-    yield Row("  one bar of one series corrected", f"{late * 1e3:.0f} ms", "the whole build", f"{late / whole:.1%}")
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in (folder / "lake" / "features").rglob("*.parquet"))
+
+
+def _forget(lake: Any) -> None:
+    for name in lake.store.feature_sets(M1):
+        lake.store.forget_set(name, M1.name)
+        shutil.rmtree(lake.store.root / "features" / name, ignore_errors=True)
+
+
+def _scaling(lake: Any) -> Iterator[Row]:
+    """Two series on one core, and on two."""
+    if not hasattr(os, "sched_setaffinity") or len(cores := os.sched_getaffinity(0)) < 2:
+        return
+    took = []
+    for few in ({min(cores)}, set(sorted(cores)[:2])):
+        _forget(lake)
+        os.sched_setaffinity(0, few)  # threads made from here on inherit it
+        took.append(_build(lake, NAMES[1:3]).seconds)
+    os.sched_setaffinity(0, cores)
+    _forget(lake)
+    ratio = took[0] / took[1]
+    yield Row("two cores instead of one", f"{took[1]:.1f} s", f"{took[0]:.1f} s", f"{ratio:.2f}×", "1.8×", ratio >= 1.8)
+
+
+def _changes(lake: Any, whole: Took) -> Iterator[Row]:
+    end = FIRST + BARS * MINUTE
+    yield _cost("the same again", _build(lake), whole)
+    for k, name in enumerate(NAMES):
+        lake.store.write(M1, walk(name, 1440, 50 + k, end), source="made up")
+    yield _cost("one day more of each", _build(lake), whole, 0.01)
+    for k, days in ((3, 30), (0, 30)):
+        at = end - days * DAY
+        one = lake.bars(NAMES[k], "1m", start=at, end=at + MINUTE)
+        lake.write(NAMES[k], "1m", one.with_columns(one["volume"] + 1))
+        what = "one bar a month back corrected" + (", of the series all join" if not k else "")
+        yield _cost(what, _build(lake), whole, 0.03)
+    yield _cost("one column more", _build(lake, features=FEATURES | {"more": "rsi(close, 15)"}), whole)
+
+
+def _cost(what: str, took: Took, whole: Took, goal: float | None = None) -> Row:
+    ratio = took.seconds / whole.seconds
+    met = None if goal is None else ratio <= goal
+    shown = f"{took.seconds * 1e3:.0f} ms"
+    return Row(f"  {what}", shown, "the build of five years", f"{ratio:.2%}", f"{goal:.0%}" if goal else "", met)

@@ -19,8 +19,10 @@ from __future__ import annotations
 
 import os
 import time
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -259,10 +261,10 @@ class Lake:
             found += unpack(noted[file.path]) if file.path in noted else self._read_pieces(timeframe, name, file)
         if not len(tail):
             return found
-        runs = touched(found, np.sort(tail), timeframe)
-        kept = [p for p in found if not any(run.start <= p.first < run.end for run in runs)]
-        kept += [piece for run in runs for piece in self._pieces_of(timeframe, name, run)]
-        return sorted(kept, key=lambda p: p.first)
+        for run in touched(found, np.sort(tail), timeframe):
+            a, b = (bisect_left(found, edge, key=attrgetter("first")) for edge in (run.start, run.end))
+            found[a:b] = self._pieces_of(timeframe, name, run)
+        return found
 
     def _read_pieces(self, timeframe: Timeframe, name: str, file: LiveFile) -> list[Piece]:
         path = self.root / "bars" / timeframe.name / file.path
