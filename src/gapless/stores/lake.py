@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from gapless.bars import STORED, check_bars, conform
+from gapless.bars import STORED, check_bars, conform, is_sorted_unique
 from gapless.errors import LakeError, LakeFull, LakeLocked, UsageError
 from gapless.protocols import Answer, Clock, Facts, Segment, WriteReport
 from gapless.segments import Piece, pieces, touched, unpack
@@ -384,6 +384,8 @@ def newest(*frames: pl.DataFrame) -> pl.DataFrame:
     """Rows of all frames, sorted by key; of equal keys the one known last."""
     columns = [n for n in STORED if n in frames[0].columns]
     both = pl.concat([f.select(columns) for f in frames])
+    if is_sorted_unique(both):  # the usual case, at a tenth of the time
+        return both
     ordered = both.sort("instrument", "ts", "known_at", maintain_order=True)
     return ordered.unique(["instrument", "ts"], keep="last", maintain_order=True)
 
