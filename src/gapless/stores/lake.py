@@ -19,22 +19,19 @@ from __future__ import annotations
 
 import os
 import time
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from operator import attrgetter
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from gapless.bars import STORED, check_bars, conform, is_sorted_unique
 from gapless.errors import LakeError, LakeFull, LakeLocked, UsageError
 from gapless.protocols import Answer, Clock, Facts, Segment, WriteReport
-from gapless.segments import Piece, pieces, touched, unpack
+from gapless.segments import Piece
 from gapless.series import Instrument, Series
 from gapless.spans import EARLIEST, HOUR, Span, SpanSet, Timeframe
-from gapless.stores import compare, parquet, refusals
+from gapless.stores import compare, noted, parquet, refusals
 from gapless.stores.delta import Change, DeltaLog, LiveFile
 from gapless.stores.fold import Folder
 from gapless.stores.lock import WriterLock
@@ -252,28 +249,8 @@ class Lake:
     # ------------------------------------------------------------ features
 
     def pieces(self, timeframe: Timeframe, name: str) -> list[Piece]:
-        """What an instrument's bars are made of: from what was noted when its files were made; the tail is read."""
-        directory = f"bars/{timeframe.name}"
-        tail = self.tail.read(timeframe, "bars", STORED, instruments=[name])["ts"].to_physical().to_numpy()
-        noted = self.meta.pieces(directory, name)
-        found: list[Piece] = []
-        for file in self._files("bars", timeframe, [name], None):
-            found += unpack(noted[file.path]) if file.path in noted else self._read_pieces(timeframe, name, file)
-        if not len(tail):
-            return found
-        for run in touched(found, np.sort(tail), timeframe):
-            a, b = (bisect_left(found, edge, key=attrgetter("first")) for edge in (run.start, run.end))
-            found[a:b] = self._pieces_of(timeframe, name, run)
-        return found
-
-    def _read_pieces(self, timeframe: Timeframe, name: str, file: LiveFile) -> list[Piece]:
-        path = self.root / "bars" / timeframe.name / file.path
-        rows = parquet.read([path], STORED, ["ts", "known_at"])
-        return pieces(rows["ts"].to_physical().to_numpy(), rows["known_at"].to_physical().to_numpy(), timeframe)
-
-    def _pieces_of(self, timeframe: Timeframe, name: str, span: Span) -> list[Piece]:
-        rows = self.rows(timeframe, [name], span, ["ts", "known_at"])
-        return pieces(rows["ts"].to_physical().to_numpy(), rows["known_at"].to_physical().to_numpy(), timeframe)
+        """What an instrument's bars are made of."""
+        return noted.pieces_of(self, timeframe, name)
 
     def state(self, name: str, series: Series, period: str) -> bytes | None:
         """The state after a segment, where it is kept."""
