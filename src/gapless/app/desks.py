@@ -21,21 +21,24 @@ from gapless.series import Instrument
 from gapless.spans import Timeframe
 
 _WORD = re.compile(r"(?<![\w.@:\"'])([A-Za-z_]\w*)(?![\w(:\"'])")
-_DEEP = 20  # names that stand for names
 
 
-def expand(text: str, meanings: Mapping[str, str]) -> str:
+def expand(text: str, meanings: Mapping[str, str], inside: tuple[str, ...] = ()) -> str:
     """An expression with every name of ``[features]`` replaced by what it means.
+
+    A name inside its own meaning is the library's: ``r_1m = "r_1m"`` is no circle.
 
     >>> expand("abs(fast - slow) > close", {"fast": "ema(close, 5)", "slow": "ema(fast, 9)"})
     'abs((ema(close, 5)) - (ema((ema(close, 5)), 9))) > close'
     """
-    for _ in range(_DEEP):
-        replaced = _WORD.sub(lambda m: f"({meanings[m[1]]})" if m[1] in meanings else m[1], text)
-        if replaced == text:
-            return text
-        text = replaced
-    raise ConfigError(f"the features that '{text[:60]}…' names go round in a circle.", hint="name each by itself")
+
+    def meaning(word: re.Match[str]) -> str:
+        name = word[1]
+        if name not in meanings or name in inside:
+            return name
+        return f"({expand(meanings[name], meanings, (*inside, name))})"
+
+    return _WORD.sub(meaning, text)
 
 
 def desk(config: Config, timeframe: Timeframe, instruments: Sequence[str], *, features: Sequence[str] | None) -> Desk:
@@ -50,7 +53,7 @@ def desk(config: Config, timeframe: Timeframe, instruments: Sequence[str], *, fe
     duties = Duties(
         timeframe,
         tuple(instruments),
-        features={name: expand(text, meanings) for name, text in _stored(config, timeframe, features).items()},
+        features={name: expand(text, meanings, (name,)) for name, text in _stored(config, timeframe, features).items()},
         inputs={text: expand(text, meanings) for text in named},
         opens={rule.name: rule.opens for rule in rules if rule.opens},
         groups=config.groups,

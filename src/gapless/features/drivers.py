@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gapless.features import operators as code
 from gapless.features.ops import COMPILED, Kernels
 from gapless.features.program import Floats, Ints, Program
 
@@ -79,6 +80,7 @@ class Live:
         self.numbers = np.zeros((program.numbers, symbols))
         self.history = np.full((sum(sizes), symbols), np.nan)
         self.heads: Ints = np.zeros(symbols, dtype=np.int64)
+        self.places, self.shelf = _shelf(program, symbols)
 
     def step(self, columns: Mapping[str, Floats], who: Ints) -> list[Floats]:
         """One bar of the symbols ``who`` (their numbers, each once); the outputs in that order."""
@@ -87,14 +89,19 @@ class Live:
             self.current[slot, :count] = columns[name]
         outputs = np.empty((len(self.program.outputs), count))
         self.kernels.run_live(
-            self.program, self.current, self.numbers, self.history, self.rings, self.heads, who, outputs
-        )
+            self.program, self.current, self.numbers, self.history, self.rings, self.heads, self.shelf, self.places,
+            who, outputs,
+        )  # fmt: skip
         return list(outputs)
 
     @property
     def memory(self) -> tuple[npt.NDArray[Any], ...]:
-        """All that lasts from bar to bar, live: arrays whose last axis is the symbols."""
+        """All that lasts from bar to bar, live: arrays whose last axis is the symbols; ``forget`` after a change."""
         return self.numbers, self.history, self.heads
+
+    def forget(self) -> None:
+        """The history was put elsewhere: sorted windows are made anew from it."""
+        self.shelf[...] = -1.0
 
     def state_of(self, symbol: int) -> Floats:
         """The state vector of one symbol, as ``run_time`` takes it."""
@@ -107,14 +114,31 @@ class Live:
     def restore(self, symbol: int, state: Floats) -> None:
         """Put one symbol into a state that ``state_of`` or ``run_time`` gave."""
         self.heads[symbol] = 0
+        for place, size in self._windows():
+            self.shelf[0, place + symbol * size] = -1.0
         self.numbers[:, symbol] = state[: self.program.numbers]
         at = self.program.numbers
         for slot, kept in self.program.kept:
             self.history[self._rows(slot, kept, symbol), symbol] = state[at : at + kept]
             at += kept
 
+    def _windows(self) -> list[tuple[int, int]]:
+        """Where the sorted windows of each ordered instruction begin, and the size of one."""
+        sizes = self.program.params[:, 0].astype(np.int64) + 1
+        return [(int(p), int(n)) for p, n in zip(self.places, sizes, strict=True) if p >= 0]
+
     def _rows(self, slot: int, kept: int, symbol: int) -> Ints:
         """Rows of the ring that hold the last values, oldest first."""
         base, mask = self.rings[slot]
         rows: Ints = base + (np.arange(self.heads[symbol] - kept, self.heads[symbol]) & mask)
         return rows
+
+
+def _shelf(program: Program, symbols: int) -> tuple[Ints, Floats]:
+    """Room for the sorted windows of every symbol, and where those of each instruction begin (−1: it has none)."""
+    places: Ints = np.full(len(program.rows), -1, dtype=np.int64)
+    total = 0
+    for i, (op, length) in enumerate(zip(program.rows[:, 0], program.params[:, 0], strict=True)):
+        if code.MEDIAN <= op <= code.ROBUST_ZSCORE:
+            places[i], total = total, total + symbols * (int(length) + 1)
+    return places, np.full((1, total), -1.0)

@@ -299,6 +299,11 @@ class LivePanel:
         """As ``Live.memory``, of all stages."""
         return tuple(array for live in self.lives for array in live.memory)
 
+    def forget(self) -> None:
+        """As ``Live.forget``, of all stages."""
+        for live in self.lives:
+            live.forget()
+
     def state_of(self, instrument: int) -> Floats:
         """The state of one instrument, as ``Panel.run`` takes and gives it."""
         return np.concatenate([live.state_of(instrument) for live in self.lives])

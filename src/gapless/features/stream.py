@@ -182,6 +182,7 @@ class Stream:
             raise UsageError("the snapshot is of another stream.", hint="the same features and instruments, please")
         for array, kept in zip(mine, snapshot, strict=True):
             array[...] = kept
+        self._live.forget()
 
     def state(self) -> bytes:
         """Everything, as bytes: versioned and digested."""

@@ -1,8 +1,8 @@
 """Windows that no tree of joins can give: folds, bar by bar over the window, and windows in order.
 
 A fold runs once for each bar of the window, oldest first. An ordered window holds the known values sorted; batch slides
-it along time, live makes it anew from the values of each symbol: its content, and so every bit of the result, is a
-function of the window alone.
+it along time, and so does live for each symbol, which makes it anew where it was put back: its content, and so every
+bit of the result, is a function of the window alone.
 """
 
 from __future__ import annotations
@@ -144,16 +144,53 @@ def ordered_time(op: int, x: Lane, o: Lane, n: int, least: float) -> None:
         count = leave(window, count, x[i])
 
 
-@kernel(OF_TIME, code.MEDIAN)
+@compiled
+def arrange(window: Lane, count: int) -> None:
+    """Sort the first ``count`` values (Shell's sort: small code, quick enough for windows)."""
+    gap = count // 2
+    while gap > 0:
+        for i in range(gap, count):
+            v, at = window[i], i
+            while at >= gap and window[at - gap] > v:
+                window[at] = window[at - gap]
+                at -= gap
+            window[at] = v
+        gap = 1 if gap == 2 else int(gap * 5 / 11)
+
+
+@compiled
+def ordered_step(op: int, newest: Lane, oldest: Lane, window: Lane, o: Lane, par: Lane) -> None:
+    """One bar of a sorted window that holds all but the newest value; ``par`` ends with how many it holds."""
+    count = enter(window, int(par[2]), newest[0])
+    o[0] = ordered(op, window, count, newest[0], par[1])
+    par[2] = float(leave(window, count, oldest[0]))
+
+
+@kernel(OF_LANES, code.MEDIAN, drivers=(LIVE,))
+def step_median(x: Lane, y: Lane, z: Lane, o: Lane, par: Lane) -> None:
+    ordered_step(code.MEDIAN, x, y, z, o, par)
+
+
+@kernel(OF_LANES, code.MAD, drivers=(LIVE,))
+def step_mad(x: Lane, y: Lane, z: Lane, o: Lane, par: Lane) -> None:
+    ordered_step(code.MAD, x, y, z, o, par)
+
+
+@kernel(OF_LANES, code.ROBUST_ZSCORE, drivers=(LIVE,))
+def step_robust_zscore(x: Lane, y: Lane, z: Lane, o: Lane, par: Lane) -> None:
+    ordered_step(code.ROBUST_ZSCORE, x, y, z, o, par)
+
+
+@kernel(OF_TIME, code.MEDIAN, drivers=(BATCH,))
 def time_median(x: Lane, y: Lane, z: Lane, o: Lane, st: Lane, par: Lane) -> None:
     ordered_time(code.MEDIAN, x, o, int(par[0]), par[1])
 
 
-@kernel(OF_TIME, code.MAD)
+@kernel(OF_TIME, code.MAD, drivers=(BATCH,))
 def time_mad(x: Lane, y: Lane, z: Lane, o: Lane, st: Lane, par: Lane) -> None:
     ordered_time(code.MAD, x, o, int(par[0]), par[1])
 
 
-@kernel(OF_TIME, code.ROBUST_ZSCORE)
+@kernel(OF_TIME, code.ROBUST_ZSCORE, drivers=(BATCH,))
 def time_robust_zscore(x: Lane, y: Lane, z: Lane, o: Lane, st: Lane, par: Lane) -> None:
     ordered_time(code.ROBUST_ZSCORE, x, o, int(par[0]), par[1])
