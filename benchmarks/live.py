@@ -79,10 +79,8 @@ def _measure(root: Path, names: list[str], values: np.ndarray) -> list[Row]:
     writer = MomentWriter(lake, M1, source="live")
     took = np.array([_minute(track, writer, values[:, k], k) for k in range(WARM, values.shape[1])]) * 1e3
     p50, p99 = np.percentile(took.sum(axis=1), [50, 99])
-    parts = ", ".join(
-        f"{name} {ms:.1f}"
-        for name, ms in zip(("bars stored", "decided", "written"), np.median(took, axis=0), strict=True)
-    )
+    each = zip(("bars stored", "decided", "written"), np.median(took, axis=0), strict=True)
+    parts = ", ".join(f"{name} {ms:.1f}" for name, ms in each)
     stepping = _replayed(desk(parse(CONFIG), M1, names, features=()), values)
     day = 1440 * stepping / values.shape[1]
     return [

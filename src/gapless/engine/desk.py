@@ -22,7 +22,7 @@ import numpy.typing as npt
 import polars as pl
 
 from gapless.alerts.alert import Alert
-from gapless.alerts.position import PositionEvent
+from gapless.alerts.position import PositionEvent, compact
 from gapless.alerts.positions import Elapsed, Positions
 from gapless.alerts.profiles import Profile
 from gapless.alerts.rules import Rules
@@ -135,11 +135,13 @@ class Desk:
         return self.duties.opens.get(alert.rule, "") if alert.kind == "fired" and alert.direction else ""
 
     def _note(self, events: Sequence[PositionEvent]) -> None:
-        """Follow which positions live; a signal that came to nothing gives its rule's cooldown back."""
+        """Follow which positions live; a signal that came to nothing gives its rule's cooldown back.
+
+        But not one that found its instrument busy: its rule would fire again on every bar.
+        """
         for event in events:
-            story = self._open.setdefault(event.position, [])
-            story.append(event)
-            if event.kind in ("invalidated", "expired"):
+            story = self._open[event.position] = compact([*self._open.get(event.position, ()), event])
+            if event.kind in ("invalidated", "expired") and event.reason != "busy":
                 self.rules.release(str(story[0].data["rule"]), event.instrument, story[0].ts)
             if event.kind in ("closed", "invalidated", "expired"):
                 del self._open[event.position]
