@@ -164,15 +164,14 @@ def flat(_: Any, rows: Any, start: Any, count: Any) -> Any:
     return _LANE(_ROWS, types.int64, types.int64), generate
 
 
-def announced(dispatcher: F) -> F:
-    """The driver, which says so before it is compiled."""
-
-    def run(*arguments: Any) -> Any:
-        if not dispatcher.signatures:  # type: ignore[attr-defined]
-            announce(dispatcher)
-        return dispatcher(*arguments)
-
-    return cast(F, run)
+def call_driver(dispatcher: Any, *arguments: Any) -> None:
+    """Run a driver; the first time it is compiled."""
+    if dispatcher.signatures:
+        dispatcher(*arguments)
+        return
+    announce(dispatcher)
+    with _no_collection():
+        dispatcher(*arguments)
 
 
 def announce(dispatcher: Any) -> None:
