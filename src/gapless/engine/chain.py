@@ -99,7 +99,7 @@ class Chain:
         with self._timed("check"):
             for feature, count in try_gate(self.plan, values, times(bars), str(self.series.instrument)).items():
                 self.clipped[feature] = self.clipped.get(feature, 0) + count
-        return bars.select("instrument", "ts").with_columns(typed(self.plan, values)), after
+        return pl.DataFrame([bars["instrument"], bars["ts"], *typed(self.plan, values)]), after
 
     def _values(self, span: Span, state: bytes | None) -> tuple[pl.DataFrame, dict[str, Floats], bytes]:
         with self._timed("read"):

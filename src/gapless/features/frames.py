@@ -135,7 +135,8 @@ def times(bars: pl.DataFrame) -> Ints:
         raise InputError(f"ts has type {ts.dtype}, not a time.", hint="cast it to Datetime('us', 'UTC')")
     if ts.null_count():
         raise InputError(f"ts is missing in {ts.null_count()} rows.", hint="drop them")
-    return ts.dt.epoch("us").to_numpy()
+    stored = isinstance(ts.dtype, pl.Datetime) and ts.dtype.time_unit == "us"
+    return (ts.to_physical() if stored else ts.dt.epoch("us")).to_numpy()
 
 
 def numbers(bars: pl.DataFrame, name: str) -> Floats:
@@ -149,7 +150,8 @@ def numbers(bars: pl.DataFrame, name: str) -> Floats:
         )
     if not bars[name].dtype.is_numeric() and bars[name].dtype != pl.Null:
         raise InputError(f"column {name} has type {bars[name].dtype}, not a number.", hint="cast it to Float64")
-    return bars[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    column = bars[name].cast(pl.Float64)
+    return (column.fill_null(np.nan) if column.null_count() else column).to_numpy()
 
 
 def _sessions(bars: pl.DataFrame) -> Floats:

@@ -360,7 +360,7 @@ def within(frame: pl.DataFrame, span: Span | None) -> pl.DataFrame:
 def newest(*frames: pl.DataFrame) -> pl.DataFrame:
     """Rows of all frames, sorted by key; of equal keys the one known last."""
     columns = [n for n in STORED if n in frames[0].columns]
-    both = pl.concat([f.select(columns) for f in frames])
+    both = pl.concat([f if f.columns == columns else f.select(columns) for f in frames])
     if is_sorted_unique(both):  # the usual case, at a tenth of the time
         return both
     ordered = both.sort("instrument", "ts", "known_at", maintain_order=True)

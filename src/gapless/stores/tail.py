@@ -247,10 +247,13 @@ class Tail:
         frames = [self._decode(row) for row in self.database.rows(query, values)]
         if not frames:
             return pl.DataFrame(schema=schema)
-        frame = pl.concat(frames)
+        wanted = []
         if span is not None:
-            frame = frame.filter(pl.col("ts").to_physical().is_between(span.start, span.end, closed="left"))
-        return frame if instruments is None else frame.filter(pl.col("instrument").is_in(list(instruments)))
+            wanted.append(pl.col("ts").to_physical().is_between(span.start, span.end, closed="left"))
+        if instruments is not None:
+            wanted.append(pl.col("instrument").is_in(list(instruments)))
+        frame = pl.concat(frames)
+        return frame.filter(*wanted) if wanted else frame
 
     def bodies(self, chunks: Iterable[Chunk]) -> pl.DataFrame | None:
         """The rows of these chunks, oldest first; None for none."""
