@@ -41,6 +41,7 @@ from gapless.features.kernels.compiled import (
 )
 from gapless.features.kernels.lanes import copy, hand_over
 from gapless.features.kernels.recursions import view
+from gapless.features.kernels.windows import arrange
 from gapless.features.program import Program
 
 STRETCH = 1024  # bars an instruction runs over at once: its lanes should stay in the first-level cache
@@ -117,12 +118,13 @@ def past(hist: Rows, base: int, mask: int, heads: Table, who: Table, lag: int, o
 @driver
 def drive_live(
     table: Table, prog: Table, par: Rows, cur: Rows, st: Rows,
-    hist: Rows, rings: Table, heads: Table, who: Table, out: Rows, outputs: Table,
+    hist: Rows, rings: Table, heads: Table, shelf: Rows, places: Table, who: Table, out: Rows, outputs: Table,
 ) -> None:  # fmt: skip
     """One bar of the symbols ``who``: each instruction over their lane, then what lags will ask for is kept.
 
     ``cur`` is (slot, lane), its last three rows scratch; ``st`` (state, symbol); ``hist`` (row, symbol) holds one ring
-    per kept slot, ``rings`` (slot, 2) its first row and its size − 1; ``heads`` counts each symbol's bars.
+    per kept slot, ``rings`` (slot, 2) its first row and its size − 1; ``heads`` counts each symbol's bars. ``shelf``
+    holds the sorted windows, those of an instruction from its place in ``places`` on, see ``ordered_live``.
     """
     m, level, par_of_fold = who.shape[0], aligned(heads, who), np.empty(3)
     head = int(heads[0]) if level and m > 0 else -1
@@ -142,7 +144,8 @@ def drive_live(
             scratch = flat(cur, (cur.shape[0] - 3) * cur.shape[1], m)
             fold_live(address, prog, par_of_fold, pc, x, y, o, scratch, hist, rings, heads, who, level)
         elif op <= code.ROBUST_ZSCORE:
-            ordered_live(address, prog, par, pc, x, o, hist, rings, heads, who)
+            par_of_fold[0], par_of_fold[1] = par[pc, 0], par[pc, 1]
+            ordered_live(address, prog, par_of_fold, pc, x, o, hist, rings, heads, shelf, places[pc], who)
         else:
             call_symbols(address, x, y, z, o, st, prog[pc, 8], who, level, q)
     keep(cur, hist, rings, heads, who, level)
@@ -202,18 +205,39 @@ def fold_live(
 
 @compiled
 def ordered_live(
-    address: int, prog: Table, par: Rows, pc: int, x: Lane, o: Lane,
-    hist: Rows, rings: Table, heads: Table, who: Table,
+    address: int, prog: Table, par: Lane, pc: int, x: Lane, o: Lane,
+    hist: Rows, rings: Table, heads: Table, shelf: Rows, place: int, who: Table,
 ) -> None:  # fmt: skip
-    """An ordered window of every symbol: the kernel of batch, over one bar."""
-    slot, lag, n = prog[pc, 2], prog[pc, 3], int(par[pc, 0])
-    values = np.empty(n)
+    """An ordered window of every symbol, slid by one bar.
+
+    On the shelf each symbol has how many values are known, and these, sorted: the window without the newest bar. A
+    negative number says that the symbol was put elsewhere, and its window is made anew from its history.
+    """
+    slot, lag, n = prog[pc, 2], prog[pc, 3], int(par[0])
     for i in range(o.shape[0]):
         s = who[i]
-        for j in range(1, n):
-            values[n - 1 - j] = hist[rings[slot, 0] + ((heads[s] - lag - j) & rings[slot, 1]), s]
-        values[n - 1] = x[i]
-        call_time(address, values, values, values, o[i : i + 1], values, par[pc])
+        at = place + s * (n + 1)
+        window = flat(shelf, at + 1, n)
+        if shelf[0, at] < 0.0:
+            shelf[0, at] = float(shelved(window, n, slot, lag, s, hist, rings, heads))
+        par[2] = shelf[0, at]
+        oldest = flat(hist, (rings[slot, 0] + ((heads[s] - lag - n + 1) & rings[slot, 1])) * hist.shape[1] + s, 1)
+        newest = x[i : i + 1]
+        call_lanes(address, newest, oldest if n > 1 else newest, window, o[i : i + 1], par)
+        shelf[0, at] = par[2]
+
+
+@compiled
+def shelved(window: Lane, n: int, slot: int, lag: int, s: int, hist: Rows, rings: Table, heads: Table) -> int:
+    """The known values of the last n − 1 bars of a symbol, sorted; how many."""
+    count = 0
+    for j in range(1, n):
+        v = hist[rings[slot, 0] + ((heads[s] - lag - j) & rings[slot, 1]), s]
+        if v - v == 0.0:
+            window[count] = v + 0.0
+            count += 1
+    arrange(window, count)
+    return count
 
 
 @compiled
@@ -262,11 +286,15 @@ def run_batch(
 
 
 def run_live(
-    program: Program, cur: Rows, st: Rows, hist: Rows, rings: Table, heads: Table, who: Table, out: Rows
-) -> None:
+    program: Program, cur: Rows, st: Rows, hist: Rows, rings: Table, heads: Table, shelf: Rows, places: Table,
+    who: Table, out: Rows,
+) -> None:  # fmt: skip
     """``drive_live`` of a program."""
     table = _ADDRESSES.of(program.used, LIVE)
-    call_driver(drive_live, table, program.rows, program.params, cur, st, hist, rings, heads, who, out, program.outputs)
+    call_driver(
+        drive_live, table, program.rows, program.params, cur, st, hist, rings, heads, shelf, places, who, out,
+        program.outputs,
+    )  # fmt: skip
 
 
 class Kernels(NamedTuple):
