@@ -29,7 +29,7 @@ def barrier() -> Barrier:
 def test_arrival_order_changes_nothing(chance: random.Random) -> None:
     """Whatever the order inside three minutes, the same moments come out."""
     bars = [bar(name, k, price=k * 10.0 + i) for k in range(3) for i, name in enumerate(NAMES)]
-    straight, mixed = barrier(), barrier()
+    straight, mixed = (Barrier(NAMES, M1, grace=GRACE, after=-MINUTE) for _ in range(2))
     straight.add(bars)
     shuffled = list(bars)
     chance.shuffle(shuffled)

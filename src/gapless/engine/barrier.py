@@ -97,10 +97,15 @@ class Barrier:
         found = []
         for ts in sorted(self._gathering):
             at = self._gathering[ts]
-            if at.waits > 0 and now < self.deadline(ts):
+            if (at.waits > 0 and now < self.deadline(ts)) or self._too_early(ts, now):
                 break
             found.append(self._give(ts, self._gathering.pop(ts)))
         return found
+
+    def _too_early(self, ts: int, now: int) -> bool:
+        """May the bar time before this one, of which nothing was heard yet, still come?"""
+        before = ts - self.timeframe.micros
+        return self.given is not None and self.given < before and now < self.deadline(before)
 
     def deadline(self, ts: int) -> int:
         """When a bar time is given out, complete or not."""

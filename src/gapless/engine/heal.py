@@ -22,7 +22,10 @@ AGAIN = 30 * SECOND  # the venue's time before a span that failed is asked again
 
 @dataclass(frozen=True, slots=True)
 class Healed:
-    """Spans that were asked, and which of their series have new or corrected bars; ``failed``: to be asked again."""
+    """Spans that were asked, and which of their series may have bars that nobody was told of.
+
+    ``failed``: will be asked again, and why; an empty text where the asking was only stopped.
+    """
 
     spans: Mapping[Series, SpanSet]
     changed: tuple[Series, ...]
@@ -41,6 +44,7 @@ class Healer:
     options: Options = field(default_factory=Options)
     _wanted: dict[Series, SpanSet] = field(default_factory=dict)
     _not_before: int = 0
+    _doubted: set[Series] = field(default_factory=set)  # asked by a run that broke: what it stored was never told
 
     def want(self, series: Series, span: Span) -> None:
         """Ask for this, when it is ripe."""
@@ -80,15 +84,17 @@ class Healer:
                 options=self.options, clock=self.clock,
             )  # fmt: skip
         except BaseException:
-            self._want_again(spans)
+            self._want_again(spans, AGAIN)
+            self._doubted |= set(spans)
             raise
-        failed = {o.series: o.error or "stopped" for o in outcomes if o.error or o.undone}
+        failed = {o.series: o.error for o in outcomes if o.error or o.undone}
         if failed:
-            self._want_again({s: spans[s] for s in failed})
-        changed = tuple(o.series for o in outcomes if o.counts.written or o.counts.corrected)
-        return Healed(spans, changed, failed)
+            self._want_again({s: spans[s] for s in failed}, AGAIN if any(failed.values()) else 0)
+        changed = {o.series for o in outcomes if o.counts.written or o.counts.corrected} | (self._doubted & set(spans))
+        self._doubted -= set(spans)
+        return Healed(spans, tuple(sorted(changed)), failed)
 
-    def _want_again(self, spans: Mapping[Series, SpanSet]) -> None:
+    def _want_again(self, spans: Mapping[Series, SpanSet], later: int) -> None:
         for series, asked in spans.items():
             self._wanted[series] = self._wanted.get(series, SpanSet.of()) | asked
-        self._not_before = self.clock() + AGAIN
+        self._not_before = self.clock() + later

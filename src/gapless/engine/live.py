@@ -61,6 +61,8 @@ class BarWriter(Protocol):
 
     def gather(self) -> int: ...
 
+    def disturbed(self) -> tuple[int, float] | None: ...
+
 
 @dataclass(frozen=True)
 class LiveOptions:
@@ -285,17 +287,22 @@ class Live:
     # ------------------------------------------------------------ step 3
 
     async def _healed(self, side: Side, healed: Healed) -> None:
-        """What REST said otherwise than was decided is a correction."""
-        for timeframe, track in self.tracks.items():
-            bars: list[Heard] = []
-            for series in healed.changed:
-                if series.timeframe == timeframe:
-                    rows = track.store.rows(timeframe, [str(series.instrument)], healed.spans[series].hull)
-                    bars += rows_heard(rows, timeframe)
-            fresh = [bar for bar in track.differing(bars) if track.head is not None and bar.ts <= track.head]
+        """What REST said of bar times not given out yet gathers with the others; the rest is a correction."""
+        for timeframe, barrier in self.barriers.items():
+            bars = await self._durably(lambda timeframe=timeframe: self._stored(timeframe, healed))  # type: ignore[misc]
+            fresh = self.tracks[timeframe].differing(barrier.add(bars))
             self.health.count("healed", len(fresh))
             await self._again(timeframe, fresh)
-        self.mender.note(side, healed)
+        await self._durably(lambda: self.mender.note(side, healed))
+
+    def _stored(self, timeframe: Timeframe, healed: Healed) -> list[Heard]:
+        """The stored bars of all that healing changed."""
+        bars: list[Heard] = []
+        for series in healed.changed:
+            if series.timeframe == timeframe:
+                rows = self.tracks[timeframe].store.rows(timeframe, [str(series.instrument)], healed.spans[series].hull)
+                bars += rows_heard(rows, timeframe)
+        return bars
 
     def heard(self, event: Event) -> None:
         """Observe a feed: what it skipped is asked."""
@@ -331,10 +338,28 @@ class Live:
         for timeframe, track in self.tracks.items():
             track.rest()
             await self._durably(self.writers[timeframe].gather)
-        if self.now() - self._kept_at >= self.options.checkpoint and not self.mender.busy:
+            await self._strangers(timeframe)
+        if self.now() - self._kept_at >= self.options.checkpoint and self._all_decided:
             self._kept_at = self.now()
             for track in self.tracks.values():
                 await self._durably(track.checkpoint)
+
+    @property
+    def _all_decided(self) -> bool:
+        """Is nothing stored, or about to be, that was not decided? Only then a checkpoint may claim it."""
+        return self._inbox.empty() and not self.mender.busy and not any(self._late.values())
+
+    async def _strangers(self, timeframe: Timeframe) -> None:
+        """What another process stored meanwhile is decided like a correction; of bar times to come, with these."""
+        since = self.writers[timeframe].disturbed()
+        if since is None:
+            return
+        track = self.tracks[timeframe]
+        bars = await self._durably(track.ahead)
+        self._late[timeframe] += track.differing(self.barriers[timeframe].add(bars))
+        changes = await self._durably(lambda: track.learned(*since))
+        self.health.count("disturbed")
+        self._tell(changes)
 
     async def _end(self, pumps: Sequence[asyncio.Task[None]]) -> None:
         """Step 5."""
@@ -345,8 +370,9 @@ class Live:
             async with asyncio.timeout(self.options.drain):
                 await asyncio.gather(*pumps, return_exceptions=True)
                 await self._last_questions()
+        settled = self._all_decided
         self.mender.end()
-        if self.health.started:
+        if self.health.started and settled:
             for track in self.tracks.values():
                 await self._durably(track.checkpoint)
 
@@ -355,9 +381,11 @@ class Live:
         if not self.health.started:
             return
         self.mender.want_unverified()
-        self.mender.ask(asyncio.Event())
+        go_on = asyncio.Event()
+        self.mender.ask(go_on)
         while not self._inbox.empty() or self.mender.busy:
             await self._take_all(await self._next())
+            self.mender.ask(go_on)  # what the stop broke off
         for timeframe, barrier in self.barriers.items():
             ready = barrier.ready(self.now())
             if ready:

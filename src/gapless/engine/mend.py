@@ -179,7 +179,7 @@ class Mender:
             error = healed.failed.get(series)
             if error is None:
                 self.health.well(f"series {series}", side.clock())
-            else:
+            elif error:
                 self.health.degraded(f"series {series}", error, side.clock())
 
     def end(self) -> None:

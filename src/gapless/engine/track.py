@@ -24,12 +24,12 @@ from gapless.alerts.position import PositionEvent
 from gapless.engine.barrier import FIELDS, Moment
 from gapless.engine.build import set_name
 from gapless.engine.desk import Decided, Desk, Memory
-from gapless.engine.rows import moments
+from gapless.engine.rows import moments, rows_heard
 from gapless.engine.warm import warm
 from gapless.errors import UsageError
 from gapless.features import plan
 from gapless.protocols import Changes, Clock, Entry, Heard, Journal, LiveStore
-from gapless.spans import DAY, Span, parse_time
+from gapless.spans import DAY, LATEST, Span, parse_time
 
 _EVERY, _KEEP = 20, 3  # moments between memories in this process, and how many of these are kept
 _READ = DAY  # of stored bars read at once
@@ -45,6 +45,7 @@ class Track:
         self.head: int | None = None
         self.set = set_name(plan(desk.duties.features)) if desk.duties.features else ""
         self._fresh = desk.rules.state()
+        self._undone: int | None = None  # from where on a failure left something to be decided again
         self._waiting: list[Decided] = []  # decided, not durable yet
         self._memories: list[Memory] = []
         self._recent: dict[int, Moment] = {}  # the moments since the oldest memory, by time
@@ -116,10 +117,22 @@ class Track:
             self._patch(bar)
         return self._again(min(bar.ts for bar in bars))
 
-    def again(self, since: int) -> Changes:
-        """Decide again from ``since`` on, from stored bars."""
-        self._memories.clear()
-        return self._again(since)
+    def learned(self, since: int, made: float) -> Changes:
+        """Decide again from the oldest bar on, of those decided, that was stored or corrected after ``since``."""
+        if self.head is None:
+            return Changes()
+        first = self.store.learned(self.timeframe, self.desk.instruments, since, made, self.head)
+        if first is None:
+            return Changes()
+        self._memories, self._recent = [], {}
+        return self._again(first)
+
+    def ahead(self) -> list[Heard]:
+        """Stored bars of bar times that are not decided yet."""
+        if self.head is None:
+            return []
+        rows = self.store.rows(self.timeframe, list(self.desk.instruments), Span(self.head + 1, LATEST))
+        return rows_heard(rows, self.timeframe)
 
     def _holds(self, bar: Heard) -> bool:
         moment = self._recent.get(bar.ts)
@@ -144,27 +157,42 @@ class Track:
 
     def _again(self, since: int) -> Changes:
         """Steps 2 and 3."""
-        since = min([since, *(d.ts for d in self._waiting)])  # what is not durable yet is decided again too
+        waiting = [d.ts for d in self._waiting] + ([] if self._undone is None else [self._undone])
+        since = self._undone = min([since, *waiting])  # what is not durable yet is decided again too
         self._waiting = []
+        upto = self.head
+        try:
+            changes = self._decide_again(since)
+        except BaseException:  # half of it may be done: the next try takes nothing from this process
+            self._memories, self._recent = [], {}
+            self.head = upto
+            raise
+        self._undone = None
+        if upto is not None:
+            self.head = upto if self.head is None else max(self.head, upto)
+        return changes
+
+    def _decide_again(self, since: int) -> Changes:
+        upto = self.head  # None while opening: then all that is stored
         found = next((m for m in reversed(self._memories) if m.ts < since), None)
         if found is not None:
             later: Iterable[Moment] = [self._recent[ts] for ts in sorted(self._recent) if ts > found.ts]
             self.desk.revert(found)
         else:
             found_at = self._back(since)
-            later = self._stored(found_at)
+            later = self._stored(found_at, upto)
             since = max(since, found_at + 1)
             self._memories, self._recent = [], {}
             self._remember(found_at)
         self.journal.forget_checkpoints(self.timeframe.name, since)
         self._memories = [m for m in self._memories if m.ts < since]
         added, withdrawn = list[Entry](), list[Entry]()
-        for changes in self._step_all(later, since):
+        for changes in self._step_all(later, since, upto):
             added += changes.added
             withdrawn += changes.withdrawn
         return Changes(tuple(added), tuple(withdrawn))
 
-    def _step_all(self, later: Iterable[Moment], since: int) -> Iterator[Changes]:
+    def _step_all(self, later: Iterable[Moment], since: int, upto: int | None) -> Iterator[Changes]:
         together: list[Decided] = []
         start = since
         for moment in later:
@@ -178,8 +206,9 @@ class Track:
                 start, together = moment.ts + 1, []
             if len(self._recent) % _EVERY == 0:
                 self._remember(moment.ts)
-        if together and self.head is not None:
-            yield self._write(start, self.head, together)
+        until = max((t for t in (self.head, upto) if t is not None), default=start - 1)
+        if start <= until:  # of bar times that have no bars any more nothing stands
+            yield self._write(start, until, together)
 
     def _trusted(self, decided: int) -> int:
         """The newest bar time decided that no bar contradicts which was learned after it was remembered."""
@@ -221,11 +250,13 @@ class Track:
         self.head = at
         return at
 
-    def _stored(self, after: int) -> Iterator[Moment]:
-        """Moments of stored bars later than ``after``."""
-        newest = self._newest()
-        for start in range(after + 1, (newest or after) + 1, _READ):
-            rows = self.store.rows(self.timeframe, list(self.desk.instruments), Span(start, start + _READ))
+    def _stored(self, after: int, upto: int | None) -> Iterator[Moment]:
+        """Moments of stored bars later than ``after``, up to ``upto`` or to the newest."""
+        newest = self._newest() or after
+        last = newest if upto is None else min(newest, upto)  # what is stored of later ones is not given out yet
+        for start in range(after + 1, last + 1, _READ):
+            span = Span(start, min(start + _READ, last + 1))
+            rows = self.store.rows(self.timeframe, list(self.desk.instruments), span)
             yield from moments(rows, self.desk.instruments)
 
     def _newest(self) -> int | None:

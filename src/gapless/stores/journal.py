@@ -17,7 +17,8 @@ import json
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -26,6 +27,7 @@ import polars as pl
 from gapless.errors import LakeDamaged
 from gapless.protocols import Changes, Entry
 from gapless.spans import Span, Timeframe
+from gapless.stores.lake import no_space
 from gapless.stores.tail import Database
 
 _TABLES = """
@@ -86,6 +88,19 @@ _LETTER = ("id", "channel", "kind", "subject", "payload", "made_at", "state", "a
 L = TypeVar("L", bound=Letter)
 
 
+class _Told(Database):
+    """A full disk, or somebody else who holds the file, is told as a LakeError: who decides waits and tries again."""
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        with no_space(self.path.parent), super().transaction() as db:
+            yield db
+
+    def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with no_space(self.path.parent):
+            return super().rows(query, parameters)
+
+
 class Journal:
     """The live desk's durable memory, in a file of its own beside the bars.
 
@@ -94,7 +109,8 @@ class Journal:
     """
 
     def __init__(self, path: Path, teller: Callable[[Changes], Iterable[Letter]] = lambda changes: ()) -> None:
-        self.database = Database(path, _TABLES)
+        with no_space(path.parent):
+            self.database = _Told(path, _TABLES)
         self.teller = teller
 
     # ------------------------------------------------------------ decisions

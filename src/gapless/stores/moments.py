@@ -3,10 +3,14 @@
 Most moments are new: every bar is later than anything stored of its instrument, so that there is nothing to compare.
 Who writes moments follows the newest bar of each instrument, and looks again when anybody else has written. Whatever is
 not plainly new takes the way of any other write: check, compare, revise.
+
+A stranger is another process that writes to the same lake: an import, a repair. What it stored must be decided too, so
+every look, made under the writer's lock, notes whether one was here since the look before.
 """
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,11 +34,15 @@ class MomentWriter:
         self.lake, self.timeframe, self.source, self.run = lake, timeframe, source, run
         self._newest: dict[str, int] = {}  # per instrument: when its newest bar closes
         self._seen: object = None
+        self._strangers: object = None  # what changes when another process writes
+        self._looked = (0, 0.0)  # when we looked last: by the lake's clock (µs), and the host's (seconds)
+        self._disturbed: tuple[int, float] | None = None
 
     def append(self, frame: pl.DataFrame) -> WriteReport | None:
         """Keep bars, durable on return. None when all were new; otherwise how the comparison went."""
         frame = conform(frame)
         with self.lake.writing("live bars"):
+            self._look_for_strangers()
             checked = check_bars(frame, self.timeframe, now=self.lake.clock())
             if checked.clean.height < frame.height or not self._all_new(checked.clean):
                 return self._compare(frame)
@@ -46,11 +54,24 @@ class MomentWriter:
     def gather(self, least: int = GATHER) -> int:
         """Join waiting moments where there are enough of them; how many it were."""
         with self.lake.writing("gather live bars"):
+            self._look_for_strangers()
             untouched = self._seen == self._version()
             joined = self.lake.tail.gather(self.timeframe, least=least)
             if untouched:
                 self._seen = self._version()
             return joined
+
+    def disturbed(self) -> tuple[int, float] | None:
+        """Since when a stranger may have stored something, told once: by the lake's clock (µs) and the host's (s)."""
+        found, self._disturbed = self._disturbed, None
+        return found
+
+    def _look_for_strangers(self) -> None:
+        """Under the lock: whatever a stranger stores later is stamped later."""
+        now = self.lake.tail.database.version()[0], self.lake.log("bars", self.timeframe).refresh()
+        if self._strangers is not None and now != self._strangers and self._disturbed is None:
+            self._disturbed = self._looked
+        self._strangers, self._looked = now, (self.lake.clock(), time.time())
 
     def _compare(self, frame: pl.DataFrame) -> WriteReport:
         report = self.lake.write(self.timeframe, frame, source=self.source, run=self.run)
