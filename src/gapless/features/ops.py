@@ -267,22 +267,8 @@ def run_batch(
 ) -> None:
     """``drive_batch`` of a program."""
     table = _ADDRESSES.of(program.used, BATCH)
-    call_driver(
-        drive_batch,
-        table,
-        program.rows,
-        program.params,
-        buf,
-        program.base,
-        st,
-        out,
-        program.outputs,
-        program.kept,
-        a,
-        b,
-        at,
-        stretch,
-    )
+    given = table, program.rows, program.params, buf, program.base, st, out, program.outputs, program.kept
+    call_driver(drive_batch, *given, a, b, at, stretch)
 
 
 def run_live(
@@ -291,10 +277,8 @@ def run_live(
 ) -> None:  # fmt: skip
     """``drive_live`` of a program."""
     table = _ADDRESSES.of(program.used, LIVE)
-    call_driver(
-        drive_live, table, program.rows, program.params, cur, st, hist, rings, heads, shelf, places, who, out,
-        program.outputs,
-    )  # fmt: skip
+    given = table, program.rows, program.params, cur, st, hist, rings, heads, shelf, places, who, out, program.outputs
+    call_driver(drive_live, *given)
 
 
 class Kernels(NamedTuple):
