@@ -84,7 +84,7 @@ def run(keep: Path | None, as_json: bool, out: Console, finish: Callable[[dict[s
     """Run the demo; 0 when every check passed. ``finish`` is shown the completeness matrix at the end."""
     began = time.perf_counter()
     with _demo(keep, out, loud=not as_json) as demo:
-        for step in (backfill, explain, repair, why, truth, again, correct, build, certify, stream, integrity):
+        for step in (backfill, explain, repair, why, truth, again, correct, build, certify, stream, integrity, live):
             step(demo)
         if finish is not None:
             finish(demo.lake.status(["1m"]))
@@ -227,3 +227,19 @@ def integrity(demo: Demo) -> None:
     """Checksums, counts, order and databases."""
     problems = verify(demo.lake.store)
     demo.say("verify", not problems, problems[0] if problems else "every checksum, row count and index is right")
+
+
+def live(demo: Demo) -> None:
+    """Another market, live: its streams come late, wrong, twice or never, and the run is stopped and begun again."""
+    from gapless.app.demo_live import look_after_a_market
+
+    found = look_after_a_market()
+    text = (
+        f"{found['decided']} minutes of {found['bars']} bars decided live; {found['late']} came late or corrected, "
+        f"{found['healed']} by REST; {found['alerts']} alerts ({found['withdrawn']} withdrawn), {found['positions']} "
+        "paper positions"
+    )
+    demo.say("live", found["well"] and found["decided"] > 0, text, **found)
+    good = found["true"] and found["same_features"] and found["same_alerts"]
+    said = "bars equal the venue's truth, feature rows a batch run to the bit, alerts a replay"
+    demo.say("parity", good, said if good else f"not equal: {found}")
