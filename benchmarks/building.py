@@ -108,9 +108,12 @@ def _scaling(lake: Any) -> Iterator[Row]:
 def _changes(lake: Any, whole: Took) -> Iterator[Row]:
     end = FIRST + BARS * MINUTE
     yield _cost("the same again", _build(lake), whole)
-    for k, name in enumerate(NAMES):
-        lake.store.write(M1, walk(name, 1440, 50 + k, end), source="made up")
-    yield _cost("one day more of each", _build(lake), whole, 0.01)
+    days = []
+    for day in range(5):
+        for k, name in enumerate(NAMES):
+            lake.store.write(M1, walk(name, 1440, 50 + k, end + day * DAY), source="made up")
+        days.append(_build(lake))
+    yield _cost("one day more of each", sorted(days, key=lambda took: took.seconds)[2], whole, 0.01)
     for k, days in ((3, 30), (0, 30)):
         at = end - days * DAY
         one = lake.bars(NAMES[k], "1m", start=at, end=at + MINUTE)
@@ -124,4 +127,5 @@ def _cost(what: str, took: Took, whole: Took, goal: float | None = None) -> Row:
     ratio = took.seconds / whole.seconds
     met = None if goal is None else ratio <= goal
     shown = f"{took.seconds * 1e3:.0f} ms"
-    return Row(f"  {what}", shown, "the build of five years", f"{ratio:.2%}", f"{goal:.0%}" if goal else "", met)
+    peer = f"five years; of processor time {took.processor / whole.processor:.2%}"
+    return Row(f"  {what}", shown, peer, f"{ratio:.2%}", f"{goal:.0%}" if goal else "", met)
