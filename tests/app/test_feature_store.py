@@ -106,8 +106,8 @@ def test_a_build_that_waits_for_the_lock_keeps_its_staged_files(lake: Lake) -> N
     check(lake)
 
 
-def test_months_and_days_change_places_as_time_goes_on(lake: Lake) -> None:
-    """The last month is kept by days, those before it whole, whichever way bars arrive."""
+def test_months_and_weeks_change_places_as_time_goes_on(lake: Lake) -> None:
+    """Weeks near the end, months before, whichever way bars arrive."""
     for day in ("2025-03-05", "2025-03-06", "2025-01-10", "2025-04-01", "2025-02-27", "2025-02-28", "2025-04-02"):
         write(lake, day)
         check(lake)
