@@ -71,7 +71,10 @@ def replayed(found: Mapping[str, Any]) -> None:
         for part in rule["parts"]:
             share = part["passed"] / part["known"] if part["known"] else 0.0
             style = "red" if not part["passed"] else ""
-            table.add_row("", part["text"], f"{part['known']:,}", f"{part['passed']:,}", f"{share:.2%}", style=style)
+            where = "" if part["place"] == "when" else f"{part['place']}: "
+            table.add_row(
+                "", where + part["text"], f"{part['known']:,}", f"{part['passed']:,}", f"{share:.2%}", style=style
+            )
     out.print(table)
     for lack in found["never_passing"]:
         out.print(f"never passed: {lack['rule']}: {lack['part']['text']}", style="red", highlight=False)
