@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -45,6 +45,7 @@ from gapless.stores.moments import MomentWriter
 
 _REPORT = 2.0  # seconds between writes of live.json
 _TOLD = ("opened", "partial", "closed")
+_TAKEN_BACK = "bars that came late or were corrected took it back"
 
 
 @dataclass(frozen=True)
@@ -75,16 +76,20 @@ class Box:
 
 
 class Teller:
-    """What is to be sent of decisions, and to which channels."""
+    """What is to be sent of decisions, and to which channels.
 
-    def __init__(self, lake: Lake, clock: Clock) -> None:
+    What was taken back and is decided once more is a message of its own: a receiver that knows the first one as
+    withdrawn must not drop it. ``taken_back`` says how often a message was.
+    """
+
+    def __init__(self, lake: Lake, clock: Clock, taken_back: Callable[[str], int]) -> None:
         self.channels = lake.config.channels()
         self.rules = {rule.name: rule for rule in lake.config.rules()}
         self.within = parse_duration(lake.config.live.tell_within)
-        self.clock = clock
+        self.clock, self.taken_back = clock, taken_back
 
     def __call__(self, changes: Changes) -> list[Delivery]:
-        """Alerts to their rule's channels, positions to all; not what is muted, too old, or only put otherwise."""
+        """Alerts to their rule's channels, positions to all; not what is muted, too old, or (alerts) put otherwise."""
         found: list[Delivery] = []
         again = {e.key for e in changes.added}
         for entry, withdrawn in [*((e, True) for e in changes.withdrawn), *((e, False) for e in changes.added)]:
@@ -99,15 +104,18 @@ class Teller:
         closed = alert.ts + Timeframe.parse(alert.timeframe).micros
         if rule is None or alert.muted or now - closed > self.within:
             return []
-        said = message.fired(alert)
-        if withdrawn:
-            said = message.withdrawn(said, "bars that came late or were corrected took it back")
+        said = self._once_more(message.fired(alert), withdrawn)
         return deliveries(said, [self.channels[name] for name in rule.notify], now)
 
     def _position(self, event: Mapping[str, Any], withdrawn: bool) -> list[Delivery]:
-        if withdrawn or event["kind"] not in _TOLD:
+        if event["kind"] not in _TOLD:
             return []
-        return deliveries(message.position(event), self.channels.values(), self.clock())
+        return deliveries(self._once_more(message.position(event), withdrawn), self.channels.values(), self.clock())
+
+    def _once_more(self, said: message.Message, withdrawn: bool) -> message.Message:
+        before = self.taken_back(said.id)
+        numbered = replace(said, id=f"{said.id}-{before + 1}") if before else said
+        return message.withdrawn(numbered, _TAKEN_BACK) if withdrawn else numbered
 
     def health(self, trouble: Trouble, until: int | None) -> list[Delivery]:
         """A part degraded, or (``until``) is well again."""
@@ -159,7 +167,7 @@ class Desktop:
         clock = next(iter(self.clocks.values()))
         self.lake.store.clock = clock
         self.journal = Journal(lake.path / JOURNAL)
-        self.teller = Teller(lake, clock)
+        self.teller = Teller(lake, clock, self.journal.taken_back)
         self.journal.teller = self.teller
         self.notifier = Notifier(self.teller.channels.values(), Box(self.journal), clock, observer)
         self.health = Health(tell=self._tell_health)

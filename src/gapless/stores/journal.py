@@ -247,6 +247,11 @@ class Journal:
         with self.database.transaction() as db:
             db.executemany("UPDATE letter SET state=?, attempts=?, error=?, next_try=? WHERE id=?", values)
 
+    def taken_back(self, message: str) -> int:
+        """How often a message, whose id this is, was taken back."""
+        query = "SELECT count(*) FROM letter WHERE id >= ?1 AND id < ?1 || '~' AND kind='withdrawn' GROUP BY channel"
+        return max((row[0] for row in self.database.rows(query, (message,))), default=0)
+
     def sent(self) -> dict[str, int]:
         """How many letters are in each state."""
         return dict(self.database.rows("SELECT state, count(*) FROM letter GROUP BY state ORDER BY state"))

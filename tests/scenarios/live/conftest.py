@@ -30,6 +30,7 @@ from gapless.config import load
 from gapless.engine.build import set_name
 from gapless.features import plan
 from gapless.spans import HOUR, MINUTE, Span, Timeframe, iso, parse_time
+from gapless.stores.journal import Journal
 
 M1 = Timeframe.parse("1m")
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT", "DOGEUSDT")
@@ -65,6 +66,7 @@ direction = "er_15m"
 cooldown = "10m"
 opposite_cooldown = "5m"
 opens = "fast"
+notify = {channels}
 
 [alerts.initiator.spread]
 group = "sector"
@@ -76,6 +78,7 @@ followers = 1
 when = "abs(rating) >= 0.3 and rank(log_return(close, 15)) > 0.5"
 for_bars = 2
 cooldown = "15m"
+notify = {channels}
 
 [positions.fast]
 stop = {{ atr = 1.5 }}
@@ -181,7 +184,7 @@ class Run:
     home: Path
     lake: Path
     venue: Venue
-    extra: str = ""
+    hook: Hook | None = None
     symbols: tuple[str, ...] = SYMBOLS
     checkpoint: str = "10m"
     changed: Callable[[str], str] = field(default=lambda text: text)
@@ -191,8 +194,13 @@ class Run:
         """Write gapless.toml."""
         names = [f"BINANCEUSDM:{name}" for name in self.symbols]
         sector = "\n".join(f'"{name}" = "{"AB"[i % 2]}"' for i, name in enumerate(names))
-        text = CONFIG.format(url=self.venue.url, symbols=json.dumps(names), sector=sector, checkpoint=self.checkpoint)
-        (self.home / "gapless.toml").write_text(self.changed(text) + self.extra, encoding="utf-8")
+        text = CONFIG.format(
+            url=self.venue.url, symbols=json.dumps(names), sector=sector, checkpoint=self.checkpoint,
+            channels=json.dumps(["hook"] if self.hook else []),
+        )  # fmt: skip
+        (self.home / "gapless.toml").write_text(
+            self.changed(text) + (self.hook.config if self.hook else ""), encoding="utf-8"
+        )
 
     def start(self, *words: str) -> None:
         """Begin to look after the venue's instruments."""
@@ -249,6 +257,10 @@ class Run:
     def degraded(self) -> dict[str, str]:
         """What is not well, and why."""
         return {t["part"]: t["reason"] for t in self.state().get("degraded", [])}
+
+    def opened_journal(self) -> Journal:
+        """What was decided, as a fresh reader sees it."""
+        return Journal(self.lake / "live.sqlite")
 
     def opened(self) -> Lake:
         """The lake as a fresh reader sees it."""
@@ -332,14 +344,16 @@ def true_bars(run: Run) -> int:
 
 
 def all_told(run: Run, hook: Hook) -> int:
-    """Assert that the channel heard of every alert that stands, and, without repeats, of none twice; how many."""
+    """Assert that the channel's last word on every alert that stands is that it fired; how many stand."""
     lake = run.opened()
     stand = {a["id"] for a in decisions.alerts(lake) if not a["muted"]}
     ever = {a["id"] for a in decisions.alerts(lake, withdrawn=True)}
-    words: dict[str, str] = {}
+    seen: dict[str, dict[str, Any]] = {}
     for event in hook.events():
-        if event["kind"] in ("fired", "withdrawn"):
-            words[event.get("about") or event["id"]] = event["kind"]
+        if event["kind"] in ("fired", "withdrawn") and event["data"].get("rule"):
+            first = seen.setdefault(event["id"], event)  # a repetition has the same id and says the same
+            assert (first["kind"], first["data"]["id"]) == (event["kind"], event["data"]["id"])
+    words: dict[str, str] = {event["data"]["id"]: event["kind"] for event in seen.values()}
     assert words.keys() <= ever
     assert stand <= words.keys(), f"never told: {stand - words.keys()}"
     assert {name for name in stand if words[name] != "fired"} == set(), "the last word on it is that it is withdrawn"
@@ -354,11 +368,11 @@ class Stage:
     venues: list[Venue] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
 
-    def __call__(self, seed: int, speed: float, faults: str = "", *, extra: str = "", **more: Any) -> Run:
+    def __call__(self, seed: int, speed: float, faults: str = "", **more: Any) -> Run:
         home = self.home / f"run{len(self.runs)}"
         home.mkdir()
         self.venues.append(Venue(home, seed, speed, faults).start())
-        self.runs.append(Run(home, more.pop("lake", home / "lake"), self.venues[-1], extra, **more))
+        self.runs.append(Run(home, more.pop("lake", home / "lake"), self.venues[-1], **more))
         return self.runs[-1]
 
     def end(self) -> None:
