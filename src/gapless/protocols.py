@@ -66,16 +66,43 @@ class Limits:
 class Http(Protocol):
     """A paced, retrying GET. Raises Throttled, Refused or Faulty when it has given up."""
 
-    async def get(self, path: str, params: Mapping[str, str | int], *, weight: int) -> bytes: ...
+    @property
+    def said_at(self) -> int | None:
+        """When the source gave its last answer, by its own ``Date`` header (whole seconds), µs; None: it does not say."""
+        ...
+
+    async def get(
+        self,
+        path: str,
+        params: Mapping[str, str | int],
+        *,
+        weight: int,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """The body of ``path`` below the source's address. Credentials go into ``headers``: addresses are shown."""
+        ...
 
 
-class Source(Protocol):
-    """Where bars come from. One file, one ``fetch`` of one page; paging, pacing, retry and ledger come for free."""
+class Endpoint(Protocol):
+    """Whom an http asks: where it is, what it allows, and what its answers say of that."""
 
     name: str
-    venue: str
     base_url: str
     limits: Limits
+
+    def used(self, headers: Mapping[str, str]) -> int | None:
+        """The weight the source says is used in this window, or None."""
+        ...
+
+    def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> SourceError:
+        """What a non-200 answer means: Throttled (with retry_at), Refused or Faulty."""
+        ...
+
+
+class Source(Endpoint, Protocol):
+    """Where bars come from. One file, one ``fetch`` of one page; paging, pacing, retry and ledger come for free."""
+
+    venue: str
     settle: int  # µs after the close before a bar is final
     dense: bool  # silent bars are sent too (with volume 0), so that an absent one is confirmed before it is believed
 
@@ -91,12 +118,33 @@ class Source(Protocol):
         """What a page of ``bars`` costs against ``limits.weight``."""
         ...
 
-    def used(self, headers: Mapping[str, str]) -> int | None:
-        """The weight the source says is used in this window, or None."""
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A file of an archive that should be there by now: ``folder/name``, the span it speaks of, its likely size."""
+
+    source: str
+    folder: str
+    name: str
+    span: Span
+    bytes: int
+
+
+class Archive(Endpoint, Protocol):
+    """Bars in bulk, a file a month or a day, beside a source that answers pages."""
+
+    venue: str
+
+    def offers(self, series: Series, span: Span, now: int) -> Sequence[Offer]:
+        """The files that touch ``span`` and should be there at ``now`` (µs), by time. Asks nobody."""
         ...
 
-    def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> SourceError:
-        """What a non-200 answer means: Throttled (with retry_at), Refused or Faulty."""
+    async def digests(self, http: Http, offers: Sequence[Offer]) -> Mapping[str, str]:
+        """What the archive has of one folder's ``offers``: a digest by name, empty where it does not tell."""
+        ...
+
+    async def read(self, http: Http, series: Series, offer: Offer, digest: str | None) -> Page:
+        """The bars of one file; ``covered`` is empty when it is not there. Raises Faulty for a damaged one."""
         ...
 
 

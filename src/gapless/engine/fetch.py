@@ -28,7 +28,7 @@ from gapless import __version__
 from gapless.engine.pacing import Breaker, Pause, Window
 from gapless.errors import Faulty, Interrupted, Refused, SourceError, Throttled
 from gapless.events import Observer, Paused, Retried, nobody
-from gapless.protocols import Clock, Page, Source
+from gapless.protocols import Clock, Endpoint, Http, Page, Source
 from gapless.series import Series
 from gapless.spans import DAY, SECOND, Span, iso
 
@@ -61,12 +61,12 @@ def wall_clock() -> int:
     return time.time_ns() // 1000
 
 
-class PacedHttp:
-    """``protocols.Http`` for one source. Make it with ``opened``."""
+class Paced:
+    """``protocols.Http`` for whoever can be asked."""
 
     def __init__(
         self,
-        source: Source,
+        source: Endpoint,
         session: aiohttp.ClientSession,
         *,
         patience: Patience | None = None,
@@ -77,27 +77,31 @@ class PacedHttp:
         sleep: Callable[[float], Awaitable[None]] | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self.source, self.session, self.observer = source, session, observer
+        self.source: Endpoint = source
+        self.session, self.observer = session, observer
         self.patience = patience or Patience()
         self.stop = stop or asyncio.Event()
         self.window = Window(source.limits.weight, source.limits.window)
         self.breaker = Breaker()
         self.pause = Pause()
+        self.said_at: int | None = None
         self.clock, self._now, self._jitter = clock, now, jitter
         self._sleep = sleep or self._sleep_or_stop
         self._single = _Single(self)
         self._paced_until = 0.0
 
-    async def get(self, path: str, params: Mapping[str, str | int], *, weight: int) -> bytes:
+    async def get(
+        self, path: str, params: Mapping[str, str | int], *, weight: int, headers: Mapping[str, str] | None = None
+    ) -> bytes:
         """The body; raises Throttled, Refused, Faulty when given up, Interrupted when told to stop."""
-        return await self._patiently(lambda: self._once(path, params, weight))
+        return await self._patiently(lambda: self._once(path, params, weight, headers))
 
     async def page(self, series: Series, span: Span, tried: Callable[[], None] = lambda: None) -> Page:
         """One page of the source; ``tried`` is called at each attempt. Raises like ``get``."""
 
         async def attempt() -> Page:
             tried()
-            return await self.source.fetch(self._single, series, span)
+            return received(await self.source.fetch(self._single, series, span), self.source.name, series, span)
 
         return await self._patiently(attempt)
 
@@ -163,16 +167,19 @@ class PacedHttp:
 
     # ---- step 2
 
-    async def _once(self, path: str, params: Mapping[str, str | int], weight: int) -> bytes:
+    async def _once(
+        self, path: str, params: Mapping[str, str | int], weight: int, headers: Mapping[str, str] | None = None
+    ) -> bytes:
         await self._turn(weight)
-        url = self.source.base_url.rstrip("/") + path
+        url = path if "://" in path else self.source.base_url.rstrip("/") + path
         try:
-            async with self.session.get(url, params=params, allow_redirects=False) as answer:
+            async with self.session.get(url, params=params, headers=headers, allow_redirects=False) as answer:
                 body = await answer.read()
         except TimeoutError as error:
             raise Faulty(f"{self.source.name} did not answer within {self.patience.timeout:g} s.") from error
         except (aiohttp.ClientError, OSError) as error:
             raise Faulty(f"{self.source.name} {type(error).__name__}: {error}.", hint=_reach(url)) from error
+        self.said_at = _header_time(0, answer.headers.get("Date", ""))
         used = self.source.used(answer.headers)
         if used is not None:
             self.window.heed(used, self._now())
@@ -229,6 +236,16 @@ class PacedHttp:
             return
 
 
+class PacedHttp(Paced):
+    """The same for a source of pages. Make it with ``opened``."""
+
+    source: Source
+
+    async def page(self, series: Series, span: Span, tried: Callable[[], None] = lambda: None) -> Page:
+        """One page of the source; ``tried`` is called at each attempt. Raises like ``get``."""
+        return await self.ask(lambda http: self.source.fetch(http, series, span), tried)
+
+
 class _GivenUpError(Exception):
     """Passes through the retrying: the source as a whole is given up, not this request."""
 
@@ -243,8 +260,37 @@ class _Single:
     def __init__(self, http: PacedHttp) -> None:
         self._http = http
 
-    async def get(self, path: str, params: Mapping[str, str | int], *, weight: int) -> bytes:
-        return await self._http._once(path, params, weight)
+    @property
+    def said_at(self) -> int | None:
+        return self._http.said_at
+
+    async def get(
+        self, path: str, params: Mapping[str, str | int], *, weight: int, headers: Mapping[str, str] | None = None
+    ) -> bytes:
+        return await self._http._once(path, params, weight, headers)
+
+
+def received(page: Page, name: str, series: Series, span: Span) -> Page:
+    """The page, if it is what was asked for: bars of this instrument, inside the span, in order, each once.
+
+    The one check at the door for every source; raises Faulty, so that the page is asked for again and never stored.
+    """
+    frame = page.frame
+    fault = ""
+    if frame.height and (frame.get_column("instrument") != str(series.instrument)).any():
+        fault = f"the answer holds bars of {frame.get_column('instrument').unique().head(3).to_list()}"
+    opens = frame.get_column("ts").to_physical().to_numpy()
+    if not fault and len(opens) and not (span.start <= opens.min() and opens.max() < span.end):
+        fault = "the answer holds bars outside the asked span"
+    if not fault and (opens[1:] <= opens[:-1]).any():
+        fault = "the bars of the answer are not in order, each once"
+    if not fault and not span.start <= page.covered.start <= page.covered.end <= span.end:
+        fault = f"the answer claims {page.covered}, which was not asked"
+    if fault:
+        raise Faulty(
+            f"{name} {series} {span}: {fault}.", hint="a source must answer what was asked; see gapless.conformance"
+        )
+    return page
 
 
 @asynccontextmanager

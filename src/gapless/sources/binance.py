@@ -12,26 +12,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
-import numpy as np
-import polars as pl
 
-from gapless.bars import TS, empty
+from gapless.bars import empty
 from gapless.errors import Faulty, Refused, SourceError, Throttled, UsageError
 from gapless.protocols import Http, Limits, Listing, Page
 from gapless.series import Instrument, Series
-from gapless.spans import LATEST, SECOND, Micros, Span, Timeframe
+from gapless.sources.reading import MICROS_FROM, decoded, head, micros, page_of
+from gapless.spans import LATEST, SECOND, Span
 
 # A bar is taken as final this long after its close: late trades are booked for a moment, and clocks differ.
 SETTLE = 5 * SECOND
 _WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
 
-_T = TypeVar("_T")
-
-# Milliseconds lie below this (the year 5138), microseconds above it (1973).
-_MICROS_FROM = 10**14
 _Time = Annotated[int, msgspec.Meta(ge=0, lt=10**17)]
 
 # open time, open, high, low, close, volume, close time, quote volume, trades, taker buy base, taker buy quote, unused
@@ -126,19 +121,19 @@ class Binance:
             "limit": limit,
         }
         body = await http.get(f"{self.root}/klines", params, weight=self.weigh(limit))
-        frame = self._frame(body, series, span)
-        return Page(frame, Span(span.start, _proven(frame, series.timeframe, span)), len(body))
+        return self._page(body, series, span)
 
     async def listings(self, http: Http) -> Sequence[Listing]:
         """Every symbol of the market."""
         body = await http.get(f"{self.root}/exchangeInfo", {}, weight=self.info_weight)
-        info = self._decoded(body, _info)
+        info = decoded(self.name, body, _info)
         found = (self._listing(symbol) for symbol in info.symbols)
         return [listing for listing in found if listing is not None]
 
     async def server_time(self, http: Http) -> int:
         """The venue's clock, µs."""
-        return _micros(self._decoded(await http.get(f"{self.root}/time", {}, weight=1), _clock).serverTime)
+        body = await http.get(f"{self.root}/time", {}, weight=1)
+        return _micros(decoded(self.name, body, _clock).serverTime)
 
     def weight_of(self, bars: int) -> int:
         return self.weigh(bars)
@@ -150,7 +145,7 @@ class Binance:
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> SourceError:
         """What an answer other than 200 means; see the module's sources for the codes."""
         error, text = _error(body), f"{self.name} answered {status}"
-        said = f"{text}: {error.code} {error.msg}" if error.msg else f"{text}: {_start(body)}"
+        said = f"{text}: {error.code} {error.msg}" if error.msg else f"{text}: {head(body)}"
         if status in (418, 429) or error.code == -1003:
             until = _BANNED.search(error.msg)
             banned = status == 418 or until is not None
@@ -161,41 +156,14 @@ class Binance:
 
     # ---- reading answers
 
-    def _frame(self, body: bytes, series: Series, span: Span) -> pl.DataFrame:
-        """Sorted rows, one per time; raises Faulty when the rows cannot be what was asked for."""
-        rows = self._decoded(body, _rows)
-        if not rows:
-            return empty()
-        columns = list(zip(*rows, strict=True))
-        opened, closed = _unified(columns[0]), _unified(columns[6])
-        fault = _fault(opened, closed, series.timeframe, span)
-        if fault:
-            raise Faulty(f"{self.name} {series} {span}: {fault}.")
-        frame = pl.DataFrame(
-            [
-                pl.Series("ts", opened).cast(TS),
-                *(pl.Series(name, columns[at], dtype=pl.Float64) for name, at in _VALUES.items()),
-            ]
-        )
-        frame = self._ordered(frame, opened, series, span)
-        name = pl.Series("instrument", [str(series.instrument)])
-        return frame.insert_column(0, name.new_from_index(0, frame.height))  # pl.repeat waits for the thread pool
-
-    def _ordered(self, frame: pl.DataFrame, opened: Micros, series: Series, span: Span) -> pl.DataFrame:
-        """Sorted by time; a row that was sent twice stands once. Two rows that disagree are a fault."""
-        steps = np.diff(opened)
-        if (steps > 0).all():
-            return frame
-        frame = frame.unique(maintain_order=True).sort("ts")
-        if not frame.get_column("ts").is_unique().all():
-            raise Faulty(f"{self.name} {series} {span}: two rows of one time disagree.")
-        return frame
-
-    def _decoded(self, body: bytes, decoder: msgspec.json.Decoder[_T]) -> _T:
-        try:
-            return decoder.decode(body)
-        except msgspec.MsgspecError as error:
-            raise Faulty(f"{self.name} answered what cannot be read: {error}; it begins {_start(body)}.") from error
+    def _page(self, body: bytes, series: Series, span: Span) -> Page:
+        """The rows as a page; raises Faulty when they cannot be what was asked for."""
+        rows = decoded(self.name, body, _rows)
+        columns = list(zip(*rows, strict=True)) or [()] * 12
+        opened, closed = micros(columns[0]), micros(columns[6])
+        if ((closed < opened) | (closed >= opened + series.timeframe.micros)).any():
+            raise Faulty(f"{self.name} {series} {span}: a row does not close within {series.timeframe} of its open.")
+        return page_of(self.name, series, span, opened, {n: columns[at] for n, at in _VALUES.items()}, len(body))
 
     def _listing(self, symbol: _Symbol) -> Listing | None:
         try:
@@ -213,31 +181,8 @@ class Binance:
         )
 
 
-def _unified(times: Sequence[int]) -> Micros:
-    """Microseconds, each time read by its own magnitude: the venue has changed its unit in the middle of a history."""
-    values = np.array(times, dtype=np.int64)
-    return np.where(values < _MICROS_FROM, values * 1000, values)
-
-
 def _micros(time: int) -> int:
-    return time * 1000 if time < _MICROS_FROM else time
-
-
-def _fault(opened: Micros, closed: Micros, timeframe: Timeframe, span: Span) -> str:
-    """Why these times cannot be an answer to ``span``; empty when they can."""
-    if (opened < span.start).any() or (opened >= span.end).any():
-        return "the answer holds bars outside the asked span"
-    if ((closed < opened) | (closed >= opened + timeframe.micros)).any():
-        return f"a row does not close within {timeframe} of its open"
-    return ""
-
-
-def _proven(frame: pl.DataFrame, timeframe: Timeframe, span: Span) -> int:
-    """Up to where the answer is the whole truth: the close of its last bar."""
-    if not frame.height:
-        return span.start
-    last = int(frame.get_column("ts").to_numpy()[-1].view(np.int64))
-    return min(span.end, timeframe.floor(last) + timeframe.micros)
+    return time * 1000 if time < MICROS_FROM else time
 
 
 def _error(body: bytes) -> _Error:
@@ -245,12 +190,6 @@ def _error(body: bytes) -> _Error:
         return msgspec.json.decode(body, type=_Error)
     except msgspec.MsgspecError:
         return _Error()
-
-
-def _start(body: bytes) -> str:
-    """The beginning of a body, for messages."""
-    text = " ".join(body[:200].decode("utf-8", "replace").split())
-    return f"'{text[:80]}'" if text else "nothing"
 
 
 def _hint(venue: str, status: int, code: int) -> str:
