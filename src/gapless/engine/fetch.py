@@ -96,12 +96,12 @@ class Paced:
         """The body; raises Throttled, Refused, Faulty when given up, Interrupted when told to stop."""
         return await self._patiently(lambda: self._once(path, params, weight, headers))
 
-    async def page(self, series: Series, span: Span, tried: Callable[[], None] = lambda: None) -> Page:
-        """One page of the source; ``tried`` is called at each attempt. Raises like ``get``."""
+    async def ask(self, action: Callable[[Http], Awaitable[_T]], tried: Callable[[], None] = lambda: None) -> _T:
+        """What ``action`` makes of answers; all of it again on a fault. ``tried`` is called at each attempt."""
 
-        async def attempt() -> Page:
+        async def attempt() -> _T:
             tried()
-            return received(await self.source.fetch(self._single, series, span), self.source.name, series, span)
+            return await action(self._single)
 
         return await self._patiently(attempt)
 
@@ -243,7 +243,11 @@ class PacedHttp(Paced):
 
     async def page(self, series: Series, span: Span, tried: Callable[[], None] = lambda: None) -> Page:
         """One page of the source; ``tried`` is called at each attempt. Raises like ``get``."""
-        return await self.ask(lambda http: self.source.fetch(http, series, span), tried)
+
+        async def fetched(http: Http) -> Page:
+            return received(await self.source.fetch(http, series, span), self.source.name, series, span)
+
+        return await self.ask(fetched, tried)
 
 
 class _GivenUpError(Exception):
@@ -257,7 +261,7 @@ class _GivenUpError(Exception):
 class _Single:
     """``protocols.Http`` that tries once: what a source gets inside ``page``, which does the retrying."""
 
-    def __init__(self, http: PacedHttp) -> None:
+    def __init__(self, http: Paced) -> None:
         self._http = http
 
     @property
