@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, Union
 
 import polars as pl
 
-from gapless.app import coverage, fills
+from gapless.adjust import Adjust
+from gapless.app import actions, coverage, fills
 from gapless.bars import EXTRAS, SCHEMA, TS, as_polars
 from gapless.config import Config
 from gapless.coverage.gap import Gap
@@ -76,22 +77,30 @@ class Lake:
         end: Time = None,
         as_of: Time = None,
         fill: Literal["none", "flat"] = "none",
+        adjust: Adjust = "none",
+        adjust_as_of: Time = None,
         provenance: bool = False,
     ) -> pl.DataFrame:
         """Stored bars by (instrument, ts): instrument, ts, open, high, low, close, volume, and optional columns in use.
 
         ``as_of``: the values as they were known at that time. ``fill="flat"`` adds the expected bars that are missing
         between the first and the last, flat at the previous close with volume 0, marked in a column ``filled``.
+        ``adjust="splits"`` or ``"all"``: without the effect of splits, or of dividends too, that had taken place and
+        were known at ``adjust_as_of`` (``as_of`` if left out, or now); bars are stored as traded.
         ``provenance`` adds ``source`` and ``known_at``.
         """
         if fill not in _FILLS:
             raise UnknownName("fill", fill, _FILLS)
+        actions.check_adjust(adjust, adjust_as_of)
         chosen, bar = _instruments(instruments), Timeframe.parse(timeframe)
         known = None if as_of is None else parse_time(as_of)
         frame = self.store.bars(chosen, bar, span_of(start, end), as_of=known)
         used = [n for n in EXTRAS if frame[n].null_count() < frame.height]
         columns = [n for n in SCHEMA if n not in EXTRAS or n in used] + (["source", "known_at"] if provenance else [])
         frame = frame.select(columns)
+        if adjust != "none":
+            at = known if adjust_as_of is None else parse_time(adjust_as_of)
+            frame = actions.adjust_bars(self.store, self.config, frame, bar, adjust, as_of=at)
         return frame if fill == "none" else fills.flat(frame, bar, self.config)
 
     def mark_sessions(self, frame: pl.DataFrame, timeframe: str) -> pl.DataFrame:

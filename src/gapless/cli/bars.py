@@ -206,6 +206,7 @@ def bars(
     as_of: AsOf = None,
     fill: Literal["none", "flat"] = "none",
     adjust: Literal["none", "splits", "all"] = "none",
+    adjust_as_of: str | None = None,
     output: Output = "",
     common: Common = COMMON,
 ) -> int:
@@ -218,17 +219,17 @@ def bars(
     fill
         flat adds expected bars that are missing, at the previous close, marked.
     adjust
-        Corporate actions; gapless stores none yet, so that only none can be honoured.
+        Take the effect of splits, or of splits and dividends, out of prices and volumes.
+    adjust_as_of
+        Of those that had taken effect and were known by then; as --as-of if left out.
     """
     from gapless.cli import render, write
-    from gapless.errors import UsageError
 
-    if adjust != "none":
-        raise UsageError(
-            f"--adjust {adjust}: the lake holds no corporate actions.", hint="leave --adjust out; bars are as traded"
-        )
     lake = common.open(create=False)
-    frame = lake.bars(instrument, timeframe, start=start, end=end, as_of=as_of, fill=fill, provenance=True)
+    frame = lake.bars(
+        instrument, timeframe, start=start, end=end, as_of=as_of, fill=fill, adjust=adjust, adjust_as_of=adjust_as_of,
+        provenance=True,
+    )  # fmt: skip
     frame = lake.mark_sessions(frame, timeframe)
     if output:
         write.table(frame, output)

@@ -1,0 +1,207 @@
+"""Corporate actions: import them, list them, and take their effect out of bars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from gapless.adjust import ADJUSTMENTS, Action, Cut, adjusted, check_whole, chosen, dividend, from_factors, known, split
+from gapless.app.markets import market
+from gapless.config import Config
+from gapless.errors import InputError, UnknownName, UsageError
+from gapless.series import Instrument
+from gapless.sources.files import expand
+from gapless.sources.files_actions import Told, read_actions
+from gapless.spans import DAY, WEEK, Span, Timeframe, iso
+from gapless.stores.lake import Lake as Store
+
+Known = Literal["import", "ex"]
+_SAME = 10 * DAY  # the same split told twice with two dates, by two vendors or one
+_ONE_DAY = Timeframe.parse("1d")
+
+
+@dataclass
+class Found:
+    """What files said: actions, of which (instrument, source) they are all there is, and what could not be used."""
+
+    actions: list[Action] = field(default_factory=list)
+    whole: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def import_actions(
+    store: Store, config: Config, paths: Sequence[str | Path], venue: str, *, known_by: Known = "import"
+) -> dict[str, Any]:
+    """Read files and remember their actions; counts and notes. Nothing is stored when a file cannot be read.
+
+    ``known_by="ex"``: take them as known from their ex-dates on, so that they can be asked for "as of" a past time.
+    """
+    market(config, venue)  # an unknown venue is told first
+    found = Found()
+    for path in expand(paths):
+        _read_one(store, config, path, venue, found)
+    return keep_actions(store, found, known_by=known_by)
+
+
+def keep_actions(store: Store, found: Found, *, known_by: Known = "import") -> dict[str, Any]:
+    """Remember actions: those of one day and kind as one; a split that is told a second time days later is left out."""
+    actions = _without_echoes(_one_a_day(found.actions), found.notes)
+    if known_by == "ex":
+        actions = [replace(a, known_at=a.ex) for a in actions]
+    with store.writing("store corporate actions"):
+        counts = store.meta.actions.store(actions, now=store.clock(), whole=found.whole)
+    return {"read": len(found.actions), **counts, "notes": found.notes}
+
+
+def _read_one(store: Store, config: Config, path: Path, venue: str, found: Found) -> None:
+    content, source = read_actions(path), f"file:{path.name}"
+    for symbol, rows in content.factors.items():
+        name = str(Instrument(venue, symbol))
+        found.actions += from_factors(name, rows, lambda day: next_session(config, venue, day), source=source)
+        found.whole.append((name, source))
+    for told in content.told:
+        action = _action(store, Instrument(venue, told.symbol), told, source, found.notes)
+        found.actions += [action] if action else []
+
+
+def _action(store: Store, instrument: Instrument, told: Told, source: str, notes: list[str]) -> Action | None:
+    if told.ratio is not None:
+        return split(str(instrument), told.ex, told.ratio, source=source)
+    close = told.close if told.close is not None else _close_before(store, instrument, told.ex)
+    if close is None:
+        notes.append(f"{instrument} {iso(told.ex)[:10]}: a dividend, and no close before it; import daily bars first")
+        return None
+    return dividend(str(instrument), told.ex, told.amount or 0, close=close, source=source)
+
+
+def _close_before(store: Store, instrument: Instrument, ex: int) -> float | None:
+    """The last stored daily close before an ex-date, as traded."""
+    rows = store.rows(_ONE_DAY, [str(instrument)], Span(ex - 2 * WEEK, ex), ["close"])
+    return float(rows["close"][-1]) if rows.height else None
+
+
+def _one_a_day(actions: Sequence[Action]) -> list[Action]:
+    """Actions of one kind and day are one: a regular and a special dividend."""
+    ordered = sorted(actions, key=lambda a: (a.instrument, a.kind, a.ex))
+    return [_joined(list(group)) for _, group in groupby(ordered, key=lambda a: (a.instrument, a.kind, a.ex))]
+
+
+def _joined(group: Sequence[Action]) -> Action:
+    first, *others = dict.fromkeys(group)  # the same row twice is one
+    if not others:
+        return first
+    if first.kind == "split":
+        raise InputError(
+            f"{first.instrument} {iso(first.ex)[:10]} has {1 + len(others)} splits that differ.",
+            hint="import one source at a time, or mend the file",
+        )
+    cash = sum((a.value for a in others), first.value)
+    return dividend(first.instrument, first.ex, cash, close=first.close or 0, source=first.source)
+
+
+def _without_echoes(actions: Sequence[Action], notes: list[str]) -> list[Action]:
+    kept: list[Action] = []
+    for action in actions:
+        before = next((k for k in reversed(kept) if _echo(k, action)), None)
+        if before is None:
+            kept.append(action)
+        else:
+            notes.append(
+                f"{action.instrument}: the split of {iso(action.ex)[:10]} is that of {iso(before.ex)[:10]} again; "
+                "left out"
+            )
+    return kept
+
+
+def _echo(a: Action, b: Action) -> bool:
+    same = (a.instrument, a.kind, a.factor) == (b.instrument, b.kind, b.factor)
+    return same and b.kind == "split" and abs(b.ex - a.ex) <= _SAME
+
+
+def next_session(config: Config, venue: str, day: int) -> int:
+    """The date of the first session after ``day`` (both 00:00 UTC, µs)."""
+    labels = market(config, venue).days(Span(day + DAY, day + 2 * WEEK)).labels
+    later = labels[labels > day]
+    return int(later[0]) if len(later) else day + DAY
+
+
+def cut_of(config: Config, venue: str, timeframe: Timeframe) -> Cut:
+    """When an ex-date begins for bars of a timeframe: its date for daily bars; half-way between the sessions otherwise.
+
+    Half-way lies after the hours that follow one session and before those that precede the next, in any time zone.
+    """
+    calendar = market(config, venue)
+
+    def cut(ex: int) -> int:
+        if timeframe.micros >= DAY:
+            return ex
+        days = calendar.days(Span(ex - 2 * WEEK, ex + DAY))
+        start, before = days.starts[days.labels >= ex], days.ends[days.labels < ex]
+        return (int(start[0]) + int(before[-1])) // 2 if len(start) and len(before) else ex
+
+    return cut
+
+
+def adjust_bars(
+    store: Store, config: Config, frame: pl.DataFrame, timeframe: Timeframe, adjust: str, *, as_of: int | None
+) -> pl.DataFrame:
+    """Bars with splits, or all actions, taken out: those that were known and had taken effect at ``as_of``, or now."""
+    at = store.clock() if as_of is None else as_of
+    names = frame["instrument"].unique().to_list()
+    _check_venues(store, names, adjust)
+    by_name: dict[str, list[Action]] = {}
+    for action in known(chosen(store.meta.actions.of(names, as_of=as_of), adjust), at):
+        by_name.setdefault(action.instrument, []).append(action)
+    parts = frame.partition_by("instrument", maintain_order=True) if by_name else [frame]
+    return pl.concat(_adjust_one(part, by_name, config, timeframe) for part in parts)
+
+
+def _check_venues(store: Store, names: Sequence[str], adjust: str) -> None:
+    """UsageError where nothing could be adjusted: an instrument may have no actions, a whole venue has some."""
+    covered = {name.partition(":")[0] for name in store.meta.actions.instruments()}
+    bare = sorted({name.partition(":")[0] for name in names} - covered)
+    if bare:
+        raise UsageError(
+            f"adjust {adjust}: the lake holds no corporate actions of {', '.join(bare)}.",
+            hint=f"gapless actions import FILE… --venue {bare[0]}, or leave adjust out: bars are as traded",
+        )
+
+
+def _adjust_one(
+    part: pl.DataFrame, by_name: dict[str, list[Action]], config: Config, timeframe: Timeframe
+) -> pl.DataFrame:
+    actions = by_name.get(str(part["instrument"][0]), []) if part.height else []
+    if not actions:
+        return part
+    cut = cut_of(config, Instrument.parse(actions[0].instrument).venue, timeframe)
+    check_whole(part, actions, timeframe, cut)
+    return adjusted(part, actions, cut)
+
+
+def action_lines(
+    store: Store, instruments: Sequence[str] | None = None, *, as_of: int | None = None
+) -> list[dict[str, Any]]:
+    """Actions in words, by instrument and ex-date, as known at a time."""
+    names = None if instruments is None else [str(Instrument.parse(n)) for n in instruments]
+    return [
+        {
+            "instrument": a.instrument, "kind": a.kind, "ex": iso(a.ex)[:10], "value": a.value,
+            "factor": float(a.factor), "close": a.close, "source": a.source, "known_at": iso(a.known_at),
+        }
+        for a in store.meta.actions.of(names, as_of=as_of)
+    ]  # fmt: skip
+
+
+def check_adjust(adjust: str, as_of: object) -> None:
+    """Raise UnknownName; UsageError for a time that would do nothing."""
+    if adjust not in ADJUSTMENTS:
+        raise UnknownName("adjust", adjust, ADJUSTMENTS)
+    if adjust == "none" and as_of is not None:
+        raise UsageError(
+            "a time for corporate actions was given, and no adjustment.", hint="adjust splits or all, or leave it out"
+        )
