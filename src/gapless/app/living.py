@@ -44,6 +44,7 @@ from gapless.stores.journal import JOURNAL, Journal
 from gapless.stores.moments import MomentWriter
 
 _REPORT = 2.0  # seconds between writes of live.json
+_PATIENCE = 1.0  # seconds until another writer of the lake is told as trouble; we wait for it as long as it takes
 _TOLD = ("opened", "partial", "closed")
 _TAKEN_BACK = "bars that came late or were corrected took it back"
 
@@ -166,10 +167,12 @@ class Desktop:
         self.clocks = {venue: VenueTime(venue, observer=observer) for venue in venues(everyone)}
         clock = next(iter(self.clocks.values()))
         self.lake.store.clock = clock
+        self.lake.store.lock.patience = min(_PATIENCE, self.lake.store.lock.patience)
         self.journal = Journal(lake.path / JOURNAL)
         self.teller = Teller(lake, clock, self.journal.taken_back)
         self.journal.teller = self.teller
         self.notifier = Notifier(self.teller.channels.values(), Box(self.journal), clock, observer)
+        self._unsaid: list[Delivery] = []
         self.health = Health(tell=self._tell_health)
         options = LiveOptions(
             **{name: parse_duration(getattr(lake.config.live, name)) for name in _DURATIONS},
@@ -204,15 +207,22 @@ class Desktop:
         )
 
     def _tell_health(self, trouble: Trouble, until: int | None) -> None:
-        from gapless.errors import LakeError
         from gapless.events import Degraded, Recovered
 
         if until is None:
             self.observer(Degraded(trouble.part, trouble.since, trouble.reason))
         else:
             self.observer(Recovered(trouble.part, trouble.since, until))
-        with suppress(LakeError):  # a store that cannot write is the very trouble; it is in live.json
-            self.journal.put(self.teller.health(trouble, until))
+        self._unsaid += self.teller.health(trouble, until)
+
+    def _say_health(self) -> None:
+        """Put what was said of our health into the outbox; while the store cannot write, it waits here."""
+        from gapless.errors import LakeError
+
+        waiting = list(self._unsaid)
+        with suppress(LakeError):
+            self.journal.put(waiting)
+            del self._unsaid[: len(waiting)]
             self.notifier.wake()
 
     def run(self) -> bool:
@@ -222,6 +232,7 @@ class Desktop:
             try:
                 return asyncio.run(self._run())
             finally:
+                self._say_health()
                 self.notifier.close(5.0)
                 self._report()
 
@@ -245,8 +256,18 @@ class Desktop:
 
     async def _reporting(self) -> None:
         while True:
+            self._look_at_channels()
+            if self._unsaid:
+                await asyncio.to_thread(self._say_health)
             self._report()
             await asyncio.sleep(_REPORT)
+
+    def _look_at_channels(self) -> None:
+        for name, channel in self.notifier.health().items():
+            if channel.error:
+                self.health.degraded(f"channel {name}", channel.error, self.live.now())
+            else:
+                self.health.well(f"channel {name}", self.live.now())
 
     def state(self) -> dict[str, Any]:
         """How the run is doing, for JSON."""
@@ -269,9 +290,20 @@ class Desktop:
     def _report(self) -> None:
         path = self.lake.path / "live.json"
         temporary = path.with_suffix(".partial")
-        with suppress(OSError):  # a full disk is told by the store
-            temporary.write_text(json.dumps(self.state(), default=str), encoding="utf-8")
+        text = json.dumps(self.state(), default=str)
+        try:
+            temporary.write_text(text, encoding="utf-8")
             os.replace(temporary, path)
+        except OSError:
+            _overwrite(path, text)
+
+
+def _overwrite(path: Path, text: str) -> None:
+    """On a full disk: into the blocks that the file has already, though a reader may then see half of it."""
+    with suppress(OSError):
+        path.with_suffix(".partial").unlink(missing_ok=True)
+        with open(path, "r+b", buffering=0) as file:
+            file.truncate(file.write(text.encode()))
 
 
 async def _chain(first: asyncio.Event, then: asyncio.Event) -> None:

@@ -1,0 +1,145 @@
+"""Trouble while live: told, survived without help, and nothing is lost."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from gapless.spans import HOUR, MINUTE, iso
+
+pytestmark = pytest.mark.slow
+
+
+def on(run, minutes: int = 2) -> None:
+    """Live, and so many more bar times are decided."""
+    begin = run.head() or 1
+    run.until(lambda: run.head() >= begin + minutes * MINUTE and run.head() > 1, f"{minutes} more minutes")
+
+
+def well(run, part: str) -> None:
+    run.until(lambda: part not in run.degraded(), f"{part} well again")
+
+
+def ill(run, part: str, within: float = 30.0) -> str:
+    """Wait until a part is told to be degraded; the reason."""
+    found: list[str] = []
+    run.until(lambda: found.append(run.degraded().get(part, "")) or found[-1], f"degraded: {part}", within)
+    assert not run.state()["ready"]
+    return found[-1]
+
+
+@contextmanager
+def small_disk(path: Path, kilobytes: int) -> Iterator[None]:
+    path.mkdir()
+    size = f"size={kilobytes}k"
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", path], capture_output=True, check=False)
+    if done.returncode:
+        path.rmdir()
+        pytest.skip(f"cannot mount a small file system here: {done.stderr.decode().strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", path], check=True)
+
+
+def test_a_full_disk_is_survived(live, hook, proof, tmp_path: Path) -> None:
+    """No room: bars wait, the state says so; with room everything is decided, and the trouble is told by message."""
+    disk = tmp_path / "disk"
+    with small_disk(disk, 65536):
+        run = live(1, 30.0, hook=hook, lake=disk / "lake")
+        run.start()
+        on(run)
+        room = os.statvfs(disk)
+        filler = disk / "filler"
+        filler.write_bytes(b"x" * ((room.f_bavail - 1) * room.f_frsize))
+        assert "no space left" in ill(run, "store")
+        time.sleep(3.0)
+        filler.unlink()
+        well(run, "store")
+        on(run)
+        run.stop()
+        told = [e["kind"] for e in hook.events() if e["data"].get("part") == "store"]
+        assert told == ["degraded", "recovered"]
+        proof["settled"](run)
+        assert proof["true_bars"](run)
+        proof["all_told"](run, hook)
+
+
+@pytest.mark.parametrize("name", ["tail.sqlite", "live.sqlite", "writer.lock"])
+def test_a_locked_store_is_survived(live, proof, name: str) -> None:
+    """Somebody else holds a file of the lake for a while: the desk waits, says so, and goes on."""
+    run = live(2, 30.0)
+    run.start()
+    on(run)
+    if name == "writer.lock":
+        with open(run.lake / name, "a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            assert "is being written by" in ill(run, "store")
+    else:
+        holder = sqlite3.connect(run.lake / name, isolation_level=None)
+        holder.execute("BEGIN EXCLUSIVE")
+        assert "another program holds" in ill(run, "store")
+        holder.execute("ROLLBACK")
+        holder.close()
+    well(run, "store")
+    on(run)
+    run.stop()
+    proof["settled"](run)
+    assert proof["true_bars"](run)
+
+
+def test_a_receiver_that_is_down_hears_everything_later(live, hook, proof) -> None:
+    """Messages wait for their channel; the feed does not; the state says which channel is down."""
+    run = live(3, 60.0, hook=hook)
+    hook.up = False
+    run.start()
+    run.until(lambda: hook.refused, "a message tried in vain")
+    assert "503" in ill(run, "channel hook")
+    on(run, 5)
+    hook.up = True
+    run.until(lambda: hook.posts, "a message told")
+    well(run, "channel hook")
+    run.until(lambda: not run.opened_journal().sent().get("queued"), "all messages sent")
+    run.stop()
+    assert proof["all_told"](run, hook) == proof["settled"](run)["alerts"] > 0
+
+
+def test_a_venue_that_is_gone_for_ten_minutes(live, proof) -> None:
+    """The feed and the source are degraded; when the venue is back, what it has of the time between is decided."""
+    run = live(4, 30.0)
+    run.start()
+    on(run)
+    gone, at = run.venue.stop(), time.monotonic()
+    assert ill(run, "feed binance-usdm")
+    time.sleep(max(0.0, 20.0 - (time.monotonic() - at)))
+    run.venue.start(iso(gone + int((time.monotonic() - at) * 30.0) * 1_000_000))
+    well(run, "feed binance-usdm")
+    back = run.venue.now()
+    assert back - gone >= 10 * MINUTE
+    run.until(lambda: run.head() >= back and run.state()["ready"], "decided beyond the outage, and well")
+    on(run)
+    run.stop()
+    proof["settled"](run)
+    assert proof["true_bars"](run)
+
+
+def test_a_venue_whose_clock_jumps_by_an_hour(live, proof) -> None:
+    """The bars of an hour that nobody streamed are asked for and decided."""
+    run = live(5, 60.0)
+    run.start()
+    on(run)
+    before = run.head()
+    run.venue.ask("/sim/clock", post=True, advance="1h")
+    run.until(lambda: run.head() >= before + HOUR, "decided beyond the jump")
+    on(run, 20)
+    run.stop()
+    proof["settled"](run)
+    assert proof["true_bars"](run)
