@@ -47,6 +47,17 @@ class VenueSection(Section):
     calendar: str | None = Field(default=None, description='"24/7", or a calendar such as "XNYS"')
     extended: bool = Field(default=False, description="expect bars before and after regular hours too")
     source: str | None = Field(default=None, description="the source to fetch this venue from")
+    sources: tuple[str, ...] = Field(
+        default=(), strict=False, description="several, the most trusted first: each fills what those before it lack"
+    )
+
+    @model_validator(mode="after")
+    def _one_way_to_say_it(self) -> VenueSection:
+        if self.source is not None and self.sources:
+            raise ValueError("say either source or sources")
+        if len(set(self.sources)) < len(self.sources):
+            raise ValueError("a source stands twice in sources")
+        return self
 
 
 class OverrideSection(Section):
@@ -336,6 +347,7 @@ max_concurrent = 8            # requests under way at once
 # [venues.MYVENUE]            # for venues gapless does not know
 # calendar = "24/7"           # or an exchange calendar: "XNYS", "CMES", …
 # extended = false            # true: expect bars before and after regular hours too
+# sources = ["a", "b"]        # where to fetch it, best first: each fills what those before it lack
 
 # [calendars.XNYS]
 # overrides = [{ date = 2025-01-09, closed = true }]

@@ -65,16 +65,22 @@ def universe(config: Config, name: str) -> list[Instrument]:
 
 
 def source_name(config: Config, venue: str) -> str:
-    """The source a venue is fetched from."""
-    section = config.venues.get(venue)
-    known = {v.venue: name for name, v in VENDORS.items()}
-    name = (section.source if section else None) or known.get(venue)
-    if name is None:
+    """The source a venue is fetched from, before any other."""
+    names = source_names(config, venue)
+    if not names:
         raise UsageError(
             f"gapless knows no source for venue {venue}.",
             hint=f"give --source, or set source under [venues.{venue}] in gapless.toml; files: gapless import",
         )
-    return name
+    return names[0]
+
+
+def source_names(config: Config, venue: str) -> tuple[str, ...]:
+    """The sources of a venue, the most trusted first; none for a venue that only files speak of."""
+    section = config.venues.get(venue)
+    if section and (section.source or section.sources):
+        return (section.source,) if section.source else section.sources
+    return tuple(name for name, v in VENDORS.items() if v.venue == venue)[:1]
 
 
 def source(config: Config, name: str, *, base_url: str | None = None) -> Source:
@@ -84,7 +90,9 @@ def source(config: Config, name: str, *, base_url: str | None = None) -> Source:
     if kind not in VENDORS:
         raise UnknownName("source", kind, VENDORS)
     options = {"base_url": base_url or section.base_url, "weight": section.weight, "concurrency": section.concurrency}
-    return VENDORS[kind].make(**{k: v for k, v in options.items() if v is not None})
+    made = VENDORS[kind].make(**{k: v for k, v in options.items() if v is not None})
+    made.name = name  # two addresses of one kind are two sources, in the ledger and in every row
+    return made
 
 
 def live_source(config: Config, name: str, *, base_url: str | None = None) -> LiveSource | None:

@@ -11,7 +11,7 @@ from typing import Any
 from gapless.protocols import Answer, Listing, Segment
 from gapless.series import Instrument, Series
 from gapless.spans import EARLIEST, HOUR, LATEST, Span, SpanSet, Timeframe
-from gapless.stores import actions
+from gapless.stores import actions, overrides
 from gapless.stores.parquet import DataFile
 from gapless.stores.tail import Database
 
@@ -34,9 +34,6 @@ CREATE TABLE IF NOT EXISTS failure(
 CREATE TABLE IF NOT EXISTS provisional(
   timeframe TEXT, instrument TEXT, start INTEGER, end INTEGER, ready_at INTEGER,
   PRIMARY KEY(timeframe, instrument, start, end)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS override(
-  timeframe TEXT, instrument TEXT, ts INTEGER, run TEXT, known_at INTEGER, was TEXT, became TEXT,
-  PRIMARY KEY(run, timeframe, instrument, ts)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS refused(
   digest TEXT PRIMARY KEY, timeframe TEXT, instrument TEXT, ts INTEGER, reason TEXT, source TEXT, "row" INTEGER,
   run TEXT, known_at INTEGER, "values" TEXT) WITHOUT ROWID;
@@ -64,7 +61,7 @@ class Meta:
     """Typed access to the metadata tables; every method is one transaction."""
 
     def __init__(self, path: Path) -> None:
-        self.database = Database(path, _TABLES + actions.TABLES)
+        self.database = Database(path, _TABLES + actions.TABLES + overrides.TABLES)
         self.actions = actions.Actions(self.database)
 
     # ------------------------------------------------------------ coverage index

@@ -1,0 +1,64 @@
+"""What people see of reconciliation and quality."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gapless.cli.render import console, titled
+
+_ROWS = 30
+
+
+def reconciled(document: Mapping[str, Any]) -> None:
+    """Who agrees with whom, and the largest disagreements."""
+    out = console()
+    columns = ["series", "compared", "equal", "differing", "%", "prices", "worst", "at", "overridden"]
+    table = titled(f"reconcile {document['run']}", columns, set(columns) - {"series", "at"})
+    for row in document["series"]:
+        table.add_row(
+            f"{row['instrument']} {row['timeframe']}", *(f"{row[n]:,}" for n in ("compared", "equal", "differing")),
+            f"{100 * row['share']:.3f}", f"{row['prices']:,}", _size(row["worst"]), row["worst_at"] or "",
+            f"{row['overridden']:,}",
+        )  # fmt: skip
+    share = document["differing"] / document["compared"] if document["compared"] else 0.0
+    table.add_section()
+    table.add_row(
+        "total", f"{document['compared']:,}", "", f"{document['differing']:,}", f"{100 * share:.3f}", "", "", "",
+        f"{document['overridden']:,}", style="bold",
+    )  # fmt: skip
+    out.print(table)
+    if document["disagreements"]:
+        _disagreements(document["disagreements"])
+    for error in document["errors"]:
+        out.print(f"{error['series']}: {error['error']}", style="red", markup=False)
+
+
+def _disagreements(rows: list[Mapping[str, Any]]) -> None:
+    first = ("timeframe", "instrument", "ts", "field")
+    sizes = ("absolute", "relative", "ticks", "outlier")
+    witnesses = list(dict.fromkeys(k for row in rows for k in row if k not in (*first, *sizes)))
+    table = titled("largest disagreements", [*first, *witnesses, *sizes], {*witnesses, *sizes} - {"outlier"})
+    for row in rows[:_ROWS]:
+        table.add_row(
+            *(str(row.get(n, "")) for n in first), *(_number(row.get(n)) for n in (*witnesses, "absolute")),
+            _size(row["relative"]), _number(row.get("ticks")), str(row.get("outlier", "")),
+        )  # fmt: skip
+    console().print(table)
+
+
+def undone(document: Mapping[str, Any]) -> None:
+    """What an undo put back."""
+    console().print(
+        f"{document['restored']:,} bars as before {document['of']}; {document['changed_since']:,} were changed since, "
+        "and are left alone.",
+        highlight=False,
+    )
+
+
+def _size(share: float) -> str:
+    return f"{100 * share:.4g} %"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.10g}"
