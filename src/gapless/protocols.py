@@ -68,7 +68,7 @@ class Http(Protocol):
 
     @property
     def said_at(self) -> int | None:
-        """When the source gave its last answer, by its own ``Date`` header (whole seconds), µs; None: it does not say."""
+        """When the source gave its last answer, by its ``Date`` header (whole seconds), µs; None: it does not say."""
         ...
 
     async def get(

@@ -11,7 +11,7 @@ from gapless.config import CalendarSection, Config, SourceSection
 from gapless.errors import UnknownName, UsageError
 from gapless.protocols import LiveSource, Source
 from gapless.series import Instrument
-from gapless.sources import binance, binance_live
+from gapless.sources import binance, binance_live, bitfinex
 from gapless.spans import SECOND, parse_duration
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class Vendor:
 
 VENDORS = {
     "binance": Vendor("BINANCE", binance.spot, dense=True, live=binance_live.spot_live),
+    "bitfinex": Vendor("BITFINEX", bitfinex.bitfinex, dense=False),
     "binance-usdm": Vendor("BINANCEUSDM", binance.usdm, dense=True, live=binance_live.usdm_live, beside="/fapi"),
 }
 

@@ -24,6 +24,8 @@ class SimConfig:
     or "omit"), and how often interruptions come; ``outages`` and ``halts`` (by symbol) replace the random ones on both
     APIs. ``reader`` replays bars instead (give ``symbols`` by name, and ``listed`` to spare the reader a
     look at everything it has).
+    Other vendors speak of other venues: ``equities`` are the stocks of each (None: some known ones), ``splits`` theirs,
+    (first day at the new price, old shares, new shares) by symbol; ``keys`` open those that ask for one.
     The clock: ``now`` (None: the host's) and ``speed``. Faults: see ``parse_faults``.
     Limits: ``weight_limit`` None takes the venue's own, 0 counts nothing; ``window``, ``ban`` and ``hold`` (how long a
     ``timeout`` fault holds a request) are real seconds.
@@ -49,6 +51,9 @@ class SimConfig:
     halts: dict[str, SpanSet] | None = None
     reader: Reader | None = None
     listed: dict[str, Span] | None = None
+    equities: dict[str, tuple[str, ...]] | None = None
+    splits: dict[str, tuple[tuple[str, int, int], ...]] | None = None
+    keys: tuple[str, ...] = ("sim-key",)
     now: str | int | None = None
     speed: float = 1.0
     faults: str = ""

@@ -15,18 +15,17 @@ from dataclasses import dataclass, replace
 from gapless.errors import UnknownName
 from gapless.series import Instrument
 from gapless.sim import refusals
-from gapless.sim.blocks import Truth, truth_block
 from gapless.sim.blocks import frame as to_frame
+from gapless.sim.blocks import truth_block
 from gapless.sim.catalog import exchange_info
 from gapless.sim.chance import draw
 from gapless.sim.clock import VenueClock
 from gapless.sim.config import SimConfig
 from gapless.sim.faults import Faults, PageFacts, parse_faults
-from gapless.sim.market import Market
 from gapless.sim.refusals import Refusal, Reply
-from gapless.sim.replay import Replay
 from gapless.sim.rules import APIS, MINUTE_WEIGHT, Api
 from gapless.sim.tape import Tape
+from gapless.sim.truths import Truths
 from gapless.sim.venue import Ask, Venue
 from gapless.sim.weights import Meter
 from gapless.sim.wire import split
@@ -59,7 +58,7 @@ class Exchange:
         self.config = config
         self.clock = VenueClock(config.starts_at, speed=config.speed)
         self.faults = Faults(parse_faults(config.faults), config.seed, late_window=config.late_window)
-        self.truths: dict[str, Truth] = {api.venue: _truth(config, api.venue) for api in APIS}
+        self.truths = Truths(config)
         self.requests: Counter[str] = Counter()
         self.venues = {api: Venue(api, self.truths[api.venue]) for api in APIS}
         self.tapes = {api: Tape(self.venues[api]) for api in APIS}
@@ -84,6 +83,11 @@ class Exchange:
         self.connections[api.venue] += 1
         return self.connections[api.venue]
 
+    def next_number(self) -> int:
+        """A request has come: its number among all."""
+        self._number += 1
+        return self._number
+
     def plan_faults(self, text: str) -> None:
         """From now on these faults; what was injected so far stays counted."""
         faults = Faults(parse_faults(text), self.config.seed, late_window=self.config.late_window)
@@ -92,8 +96,7 @@ class Exchange:
 
     def handle(self, api: Api, endpoint: str, params: Params, address: str) -> Handled:
         """Answer one request of the client at ``address``."""
-        self._number += 1
-        number = self._number
+        number = self.next_number()
         barred = self._meters[api].banned(address)
         fault = None if barred else self.faults.transport(number)
         reply = barred or self._fault_reply(api, fault, number, address)
@@ -108,9 +111,7 @@ class Exchange:
 
     def truth(self, instrument: Instrument, timeframe: Timeframe, start: int, end: int) -> dict[str, list[object]]:
         """Final bars that open in ``[start, end)`` by now, as columns; ``ts`` in µs."""
-        truth = self.truths.get(instrument.venue)
-        if truth is None:
-            raise UnknownName("venue", instrument.venue, self.truths)
+        truth = self.truths[instrument.venue]
         if instrument.symbol not in truth.symbols:
             raise UnknownName("symbol", instrument.symbol, truth.symbols)
         end = min(end, timeframe.floor(self.clock()))
@@ -199,16 +200,6 @@ class Exchange:
             return "BREAK" if api.spot else "SETTLING"
         halted = truth.halts(symbol).contains(now)
         return "BREAK" if halted and api.spot else "TRADING"
-
-
-def _truth(config: SimConfig, venue: str) -> Truth:
-    if config.reader is not None and not isinstance(config.symbols, int):
-        return Replay(config.reader, config.symbols, venue=venue, listed=config.listed)
-    return Market(
-        config.seed, config.symbols, config.start, config.end, venue=venue, silence=config.silence,
-        outages_per_month=config.outages_per_month, halts_per_month=config.halts_per_month,
-        listed_late=config.listed_late, delisted=config.delisted, outages=config.outages, halts=config.halts,
-    )  # fmt: skip
 
 
 def _weight(api: Api, endpoint: str, params: Params) -> int:

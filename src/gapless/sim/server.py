@@ -21,17 +21,21 @@ from gapless.sim.exchange import Exchange, Handled
 from gapless.sim.refusals import Reply
 from gapless.sim.rules import APIS, Api
 from gapless.sim.sockets import add_sockets, open_sockets
+from gapless.sim.vendors import vendors
+from gapless.sim.vendors.desk import Desk
 from gapless.spans import SpanSet, Timeframe, iso, parse_duration, parse_time
 
 ENDPOINTS = ("ping", "time", "exchangeInfo", "klines")
 
 
 def application(exchange: Exchange) -> web.Application:
-    """Both APIs and the paths under ``/sim/``."""
+    """Both APIs, the other vendors, and the paths under ``/sim/``."""
     app = web.Application()
     for api in APIS:
         for endpoint in ENDPOINTS:
             app.router.add_get(f"{api.prefix}/{endpoint}", partial(_vendor, exchange, api, endpoint))
+    for vendor in vendors(exchange):
+        app.router.add_get(vendor.root + "{path:/.*}", partial(_beside, Desk(exchange, vendor)))
     add_sockets(app, exchange)
     for name, look in _LOOKS.items():
         app.router.add_get(f"/sim/{name}", partial(_look, exchange, look))
@@ -41,7 +45,17 @@ def application(exchange: Exchange) -> web.Application:
 
 
 async def _vendor(exchange: Exchange, api: Api, endpoint: str, request: web.Request) -> web.StreamResponse:
-    handled = exchange.handle(api, endpoint, request.query, request.remote or "")
+    return await _send(exchange, exchange.handle(api, endpoint, request.query, request.remote or ""), request)
+
+
+async def _beside(desk: Desk, request: web.Request) -> web.StreamResponse:
+    """Another vendor."""
+    handled = desk.handle(request.match_info["path"], request.query, request.headers, request.remote or "")
+    return await _send(desk.exchange, handled, request)
+
+
+async def _send(exchange: Exchange, handled: Handled, request: web.Request) -> web.StreamResponse:
+    """The reply, with what is to happen to it on the way."""
     if handled.fault == "timeout":
         return await _hold(exchange.config.hold, request)
     if handled.fault == "reset":
