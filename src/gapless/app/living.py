@@ -33,7 +33,7 @@ from gapless.engine.poll import Poll
 from gapless.engine.track import Track
 from gapless.engine.venue_time import VenueTime
 from gapless.errors import LakeLocked, UnknownName, UsageError
-from gapless.events import Observer
+from gapless.events import Observer, nobody
 from gapless.notify import message
 from gapless.notify.notifier import Notifier
 from gapless.notify.outbox import Delivery, deliveries
@@ -311,6 +311,11 @@ async def _chain(first: asyncio.Event, then: asyncio.Event) -> None:
     then.set()
 
 
+def check(lake: Lake, wanted: Wanted) -> None:
+    """Raise what ``look_after`` would raise for a wrong call or configuration; nobody is asked or told."""
+    Desktop(lake, wanted, nobody, "check").journal.database.close()
+
+
 def look_after(lake: Lake, wanted: Wanted, view: View) -> tuple[dict[str, Any], int]:
     """One live run: its last state, and the exit code (1 when something is not well at the end)."""
     with running(lake.store, "live") as run:
@@ -372,7 +377,8 @@ def _instruments(lake: Lake, wanted: Wanted) -> tuple[str, ...]:
     universe = wanted.universe or (None if wanted.symbols or section.symbols else section.universe)
     if universe is not None:
         if universe not in lake.config.universes:
-            raise UnknownName("universe", universe, lake.config.universes)
+            hint = "write it as [universes.NAME] in gapless.toml"
+            raise UnknownName("universe", universe, lake.config.universes, hint=hint)
         return tuple(lake.config.universes[universe].symbols)
     named = wanted.symbols.split(",") if wanted.symbols else list(section.symbols)
     if not named:

@@ -50,13 +50,16 @@ def live(
     base_url
         Another address of the source, for example a simulated venue.
     """
-    from gapless.app.living import Wanted, look_after
+    from gapless.app.living import Wanted, check, look_after
     from gapless.cli import render_live as render
     from gapless.observe.watching import Lines, Screen
     from gapless.spans import SECOND, parse_duration
 
     seconds = parse_duration(for_) / SECOND if for_ is not None else None
     wanted = Wanted(symbols, universe, timeframes, source, base_url, seconds)
+    if common.missing():
+        with common.trial() as blank:  # a wrong call leaves no lake
+            check(blank, wanted)
     view = Screen() if sys.stderr.isatty() and not common.json else Lines(sys.stderr)
     document, code = look_after(common.open(), wanted, view)
     show(document) if common.json else render.lived(document)
