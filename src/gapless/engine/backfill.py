@@ -3,7 +3,8 @@
 1. Workers, ``concurrency`` of them, take tasks from the plan in order. All share one paced, retrying connection
    (``fetch``) and one view of the source's clock (``venue``).
 2. Each task is walked page by page (``walk``): pages overlap by one bar and are compared; a bar that may still change
-   is not kept; an absence is believed only when an answer proves it.
+   is not kept; an absence is believed only when an answer proves it. A task of an archive is read file by file
+   (``files``); what its files do not give is walked in the same way, at once.
 3. One writer (``writer``) groups the pages that are ready, and for each group stores the bars, then the ledger lines.
    A crash at any instant leaves whole groups; the next run asks only for what has no ledger line.
 4. A task that fails becomes a ledger line with its error; the others go on. A store that fails ends the run.
@@ -17,21 +18,25 @@ import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
 
-from gapless.engine.fetch import PacedHttp, Patience, opened, wall_clock
+from gapless.engine.fetch import Paced, PacedHttp, Patience, opened, wall_clock
+from gapless.engine.files import Files
 from gapless.engine.plan import Plan, Task
+from gapless.engine.prices import merged
 from gapless.engine.venue import Venue
 from gapless.engine.walk import Kept, Walk
 from gapless.engine.writer import Writer
 from gapless.errors import GaplessError, Interrupted
 from gapless.events import Observer, TaskDone, nobody
-from gapless.protocols import Clock, Counts, Listing, Source, Store
+from gapless.protocols import Archive, Clock, Counts, Listing, Source, Store
 from gapless.series import Series
-from gapless.spans import SECOND, Span
+from gapless.spans import SECOND, Span, SpanSet
+
+ARCHIVE_ATTEMPTS = 3  # of one file, before its bars are asked for page by page
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +81,16 @@ async def backfill(
     store: Store,
     *,
     run: str,
+    archive: Archive | None = None,
     observer: Observer = nobody,
     stop: asyncio.Event | None = None,
     options: Options | None = None,
     clock: Clock = wall_clock,
 ) -> list[Outcome]:
-    """Carry out ``plan``; one outcome per series. Raises LakeError when the store fails."""
+    """Carry out ``plan``; one outcome per series. Raises LakeError when the store fails.
+
+    ``archive``: who gives the files that the plan's tasks name.
+    """
     options, stop = options or Options(), stop or asyncio.Event()
     writer = Writer(
         store,
@@ -94,13 +103,21 @@ async def backfill(
     wide = min(options.concurrency or source.limits.concurrency, max(1, len(plan.tasks)))
     patient = opened(source, patience=options.patience, observer=observer, stop=stop, concurrency=wide, clock=clock)
     async with patient as http:
-        job = _Job(iter(plan.tasks), http, Venue(http), writer, run)
+        job = _Job(iter(plan.tasks), http, Venue(http), writer, run, _beside(http, archive), archive, plan.pages)
         await _together(job, wide, options.grace)
     for task in job.tasks:  # those no worker came to, because of a stop
         job.of(task).undone.append(task.span)
     for series, outcome in job.outcomes.items():
         outcome.counts = writer.counts[series]
     return list(job.outcomes.values())
+
+
+def _beside(http: PacedHttp, archive: Archive | None) -> Paced | None:
+    """Paced by the archive's own limits, over the same session; a file that stays damaged is not asked for so often."""
+    if archive is None:
+        return None
+    patience = replace(http.patience, attempts=min(ARCHIVE_ATTEMPTS, http.patience.attempts))
+    return Paced(archive, http.session, patience=patience, observer=http.observer, stop=http.stop, clock=http.clock)
 
 
 @dataclass(slots=True)
@@ -112,6 +129,9 @@ class _Job:
     venue: Venue
     writer: Writer
     run: str
+    beside: Paced | None = None
+    archive: Archive | None = None
+    pages: bool = True
     outcomes: dict[Series, Outcome] = field(default_factory=dict)
 
     async def work(self) -> None:
@@ -123,32 +143,41 @@ class _Job:
         return self.outcomes.setdefault(task.series, Outcome(task.series))
 
     async def _do(self, task: Task) -> None:
-        walk = Walk(task.series, task.span, self.http, self.venue, self.run, self.writer.keep)
-        began, error, undone = time.perf_counter(), "", None
-        try:
-            await walk.run()
-        except Interrupted:
-            undone = Span(walk.cursor, task.span.end)
-        except asyncio.CancelledError:
-            self.of(task).undone.append(Span(walk.cursor, task.span.end))
-            raise
-        except Exception as cause:  # noqa: BLE001 - the task boundary: kept as text in ledger and outcome
-            error = str(cause) if isinstance(cause, GaplessError) else f"{type(cause).__name__}: {cause}"
-            await self.writer.keep(Kept(task.series, pl.DataFrame(), (walk.failed(error),)))
-        self._book(task, walk, time.perf_counter() - began, error, undone)
-
-    def _book(self, task: Task, walk: Walk, seconds: float, error: str, undone: Span | None) -> None:
-        outcome = self.of(task)
+        """What files hold, then page by page what is left."""
+        outcome, began, left, absent = self.of(task), time.perf_counter(), SpanSet.of(task.span), None
+        before = len(outcome.errors), len(outcome.undone)
         outcome.tasks += 1
-        outcome.requests += walk.tally.requests
-        outcome.retries += max(0, walk.tally.requests - max(1, walk.tally.pages))
-        outcome.bytes += walk.tally.bytes
-        outcome.seconds += seconds
-        outcome.differences += walk.tally.differences
-        outcome.errors += [error] if error else []
-        outcome.undone += [undone] if undone else []
-        if undone is None:
+        if task.files and self.archive and self.beside:
+            files = Files(task, self.archive, self.beside, self.run, self.writer.keep)
+            await self._guarded(outcome, files)
+            left, absent = files.left, files.absent
+        whole = len(outcome.undone) == before[1]
+        for span in merged(left, task.series, self.http.source) if whole and self.pages else ():
+            walk = Walk(task.series, span, self.http, self.venue, self.run, self.writer.keep, absent)
+            await self._guarded(outcome, walk)
+        outcome.seconds += time.perf_counter() - began
+        if len(outcome.undone) == before[1]:
+            error = "; ".join(outcome.errors[before[0] :])
             self.http.observer(TaskDone(task.series, task.span, error))
+
+    async def _guarded(self, outcome: Outcome, work: Walk | Files) -> None:
+        """The task boundary: how it ended goes into ledger and outcome."""
+        try:
+            await work.run()
+        except (Interrupted, asyncio.CancelledError) as end:
+            outcome.undone += work.undone
+            if isinstance(end, asyncio.CancelledError):
+                raise
+        except Exception as cause:  # noqa: BLE001 - kept as text in ledger and outcome
+            error = str(cause) if isinstance(cause, GaplessError) else f"{type(cause).__name__}: {cause}"
+            await self.writer.keep(Kept(outcome.series, pl.DataFrame(), (work.failed(error),)))
+            outcome.errors.append(error)
+        finally:
+            tally = work.tally
+            outcome.requests += tally.requests
+            outcome.retries += max(0, tally.requests - max(1, tally.pages))
+            outcome.bytes += tally.bytes
+            outcome.differences += tally.differences
 
 
 async def _together(job: _Job, wide: int, grace: float) -> None:
@@ -196,6 +225,7 @@ def run_backfill(
     store: Store,
     *,
     run: str,
+    archive: Archive | None = None,
     observer: Observer = nobody,
     options: Options | None = None,
 ) -> tuple[list[Outcome], bool]:
@@ -204,7 +234,9 @@ def run_backfill(
     async def main() -> tuple[list[Outcome], bool]:
         stop = asyncio.Event()
         with signals(stop):
-            outcomes = await backfill(plan, source, store, run=run, observer=observer, stop=stop, options=options)
+            outcomes = await backfill(
+                plan, source, store, run=run, archive=archive, observer=observer, stop=stop, options=options
+            )
         return outcomes, stop.is_set()
 
     return asyncio.run(main())

@@ -1,5 +1,6 @@
 """What will be asked of one source, and what it will cost. Pure.
 
+0. Files of an archive that are cheaper in time than asking page by page (``bulk``) are taken first.
 1. Wanted spans of a series that lie near each other become one task, when asking once costs no more weight than asking
    twice: the bars between them are asked for again, and compared.
 2. A long span is cut into tasks of ``TASK_PAGES`` pages, so that one series can be fetched by several workers.
@@ -8,26 +9,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from gapless.protocols import Source
+from gapless.engine.bulk import picked
+from gapless.engine.prices import ROUND_TRIP, WIRE_BYTES, cost, merged, moved
+from gapless.protocols import Offer, Source
 from gapless.series import Series
 from gapless.spans import Span, SpanSet, iso
 
 TASK_PAGES = 64
-_WIRE_BYTES = 175  # of one bar, as venues send it
-_ROUND_TRIP = 0.15  # seconds, to a venue across the world
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One unit of work: a span of a series, to be asked of a source."""
+    """One unit of work: a span of a series, to be asked of a source; ``files`` where that source is an archive."""
 
     source: str
     series: Series
     span: Span
     requests: int
+    files: tuple[Offer, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         """As `gapless plan --json` prints it."""
@@ -52,6 +55,15 @@ class Plan:
     seconds: float
     bytes: int
     residual: tuple[Mapping[str, object], ...] = ()
+    pages: bool = True  # what the files of an archive do not hold is asked page by page
+
+    @property
+    def sources(self) -> Counter[str]:
+        """Requests by source."""
+        found: Counter[str] = Counter()
+        for task in self.tasks:
+            found[task.source] += task.requests
+        return found
 
     def to_dict(self) -> dict[str, object]:
         """As `gapless plan --json` prints it."""
@@ -59,6 +71,7 @@ class Plan:
             "tasks": [task.to_dict() for task in self.tasks],
             "bars": self.bars,
             "requests": self.requests,
+            "sources": dict(self.sources),
             "weight": self.weight,
             "seconds": round(self.seconds, 3),
             "bytes": self.bytes,
@@ -70,66 +83,50 @@ def plan(
     wanted: Iterable[tuple[Series, SpanSet]],
     source: Source,
     *,
+    offers: Mapping[Series, Sequence[Offer]] | None = None,
+    pages: bool = True,
     residual: Sequence[Mapping[str, object]] = (),
     concurrency: int = 0,
 ) -> Plan:
-    """The plan for the wanted spans of each series. ``concurrency`` 0: what the source allows."""
+    """The plan for the wanted spans of each series.
+
+    ``offers``: files that an archive has of a series. ``pages`` False: files only, what they do not hold is not asked
+    for. ``concurrency`` 0: what the source allows.
+    """
     tasks: list[Task] = []
-    bars = weight = 0
-    for series, spans in wanted:
-        for span in _tasks(series, spans, source):
+    bars = weight = size = 0
+    for series, edges in wanted:
+        spans = _on_grid(series, edges)
+        files = list(_files(series, spans, (offers or {}).get(series, ()), source))
+        left = spans - SpanSet.of(*(offer.span for task in files for offer in task.files))
+        for span in _tasks(series, left, source) if pages else ():
             requests, costs = cost(span.bars(series.timeframe), source)
             tasks.append(Task(source.name, series, span, requests))
-            bars += span.bars(series.timeframe)
             weight += costs
+            size += span.bars(series.timeframe) * WIRE_BYTES
+        tasks += files
+        size += sum(offer.bytes for task in files for offer in task.files)
+        bars += (spans if pages else spans - left).bars(series.timeframe)
     total = sum(task.requests for task in tasks)
-    seconds = _seconds(total, weight, source, concurrency)
-    return Plan(tuple(tasks), bars, total, weight, seconds, bars * _WIRE_BYTES, tuple(residual))
+    seconds = _seconds(total, weight, source, concurrency) + moved(size)
+    return Plan(tuple(tasks), bars, total, weight, seconds, size, tuple(residual), pages)
 
 
-def cost(bars: int, source: Source) -> tuple[int, int]:
-    """Requests and weight of a task of ``bars``.
-
-    >>> from gapless.sources.binance import spot, usdm
-    >>> cost(5, spot()), cost(1000, spot()), cost(1999, spot()), cost(2000, spot()), cost(1502, usdm())
-    ((1, 2), (1, 2), (2, 4), (3, 6), (2, 11))
-    """
-    page = source.limits.page_bars
-    if bars <= page:
-        return (1, source.weight_of(min(page, bars + 1))) if bars else (0, 0)
-    more = -(-(bars - page) // (page - 1))
-    last = bars - page - (more - 1) * (page - 1) + 2  # with the overlap, and one bar beyond the end
-    return 1 + more, more * source.weight_of(page) + source.weight_of(min(page, last))
+def _files(series: Series, spans: SpanSet, offers: Sequence[Offer], source: Source) -> Iterator[Task]:
+    """Step 0."""
+    for run in picked(series, spans, offers, source):
+        inside = spans.clip(Span(run[0].span.start, run[-1].span.end)).hull
+        if inside is not None:
+            yield Task(run[0].source, series, inside, 1 + len(run), run)
 
 
 def _tasks(series: Series, spans: SpanSet, source: Source) -> Iterator[Span]:
     """Steps 1 and 2."""
     size, page = series.timeframe.micros, source.limits.page_bars
     most = (TASK_PAGES * (page - 1)) * size
-    for span in _merged(_on_grid(series, spans), series, source):
+    for span in merged(spans, series, source):
         for start in range(span.start, span.end, most):
             yield Span(start, min(span.end, start + most))
-
-
-def _merged(spans: SpanSet, series: Series, source: Source) -> Iterator[Span]:
-    """Neighbours become one where that costs no more weight."""
-
-    def weight(span: Span) -> int:
-        return cost(span.bars(series.timeframe), source)[1]
-
-    current: Span | None = None
-    for span in spans:
-        if current is None:
-            current = span
-            continue
-        both = Span(current.start, span.end)
-        if weight(both) <= weight(current) + weight(span):
-            current = both
-        else:
-            yield current
-            current = span
-    if current is not None:
-        yield current
 
 
 def _on_grid(series: Series, spans: SpanSet) -> SpanSet:
@@ -143,4 +140,4 @@ def _seconds(requests: int, weight: int, source: Source, concurrency: int) -> fl
     """The slower of the two limits: weight per window, and round trips over the workers."""
     limits = source.limits
     paced = max(0.0, weight / limits.weight - 1.0) * limits.window if limits.weight else 0.0
-    return max(paced, requests * _ROUND_TRIP / (concurrency or limits.concurrency))
+    return max(paced, requests * ROUND_TRIP / (concurrency or limits.concurrency))

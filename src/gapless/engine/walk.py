@@ -40,12 +40,16 @@ FRUITLESS = 8  # answers in a row without anything new before the walk gives up
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Rows to store and the ledger lines that speak for them. ``revises``: a row was kept before with other values."""
+    """Rows to store and the ledger lines that speak for them. ``revises``: a row was kept before with other values.
+
+    ``source``: who said so, where it is not the source of the run.
+    """
 
     series: Series
     frame: pl.DataFrame
     answers: tuple[Answer, ...]
     revises: bool = False
+    source: str = ""
 
 
 @dataclass(slots=True)
@@ -70,10 +74,13 @@ class Walk:
         venue: Venue,
         run: str,
         keep: Callable[[Kept], Awaitable[None]],
+        absent: SpanSet | None = None,
     ) -> None:
+        """``absent``: bars that another witness does not have either, so that one answer without them is enough."""
         self.series, self.span, self.http, self.venue, self.run_id, self.keep = series, span, http, venue, run, keep
         self.cursor, self.end = span.start, span.end  # everything before the cursor is settled
         self.tally = Tally()
+        self._witnessed = absent or SpanSet.of()
         self._timeframe, self._size = series.timeframe, series.timeframe.micros
         self._last: tuple[object, ...] | None = None  # the row before the cursor, when the last answer held it
         self._held: pl.DataFrame | None = None  # the row at the cursor, when it may still change
@@ -100,6 +107,11 @@ class Walk:
                 f"{', '.join(map(str, self.tally.doubted[:3]))}.",
                 hint="gapless repair asks again",
             )
+
+    @property
+    def undone(self) -> list[Span]:
+        """What it did not come to."""
+        return [Span(self.cursor, self.span.end)]
 
     def failed(self, error: str) -> Answer:
         """The ledger line for what this walk leaves undone."""
@@ -160,7 +172,7 @@ class Walk:
 
     async def _confirmed(self, rows: pl.DataFrame, span: Span) -> tuple[pl.DataFrame, SpanSet]:
         """Ask again for the bars absent from ``rows``; all rows then known, and what stays in doubt."""
-        doubted = SpanSet.of(span) - self._present(rows)
+        doubted = SpanSet.of(span) - present(rows, self._timeframe) - self._witnessed
         if not doubted or not self.http.source.dense:
             return rows, SpanSet.of()
         for attempt in range(1, AGREEING + 1):
@@ -169,7 +181,7 @@ class Walk:
             page = await self._ask(Span(hull.start - self._size, max(reach, hull.end + self._size)))
             found = page.frame.filter(pl.Series(doubted.mask(_opens(page.frame))))
             rows = pl.concat([rows, found]).sort("ts") if found.height else rows
-            doubted = doubted - SpanSet.of(page.covered) - self._present(rows)
+            doubted = doubted - SpanSet.of(page.covered) - present(rows, self._timeframe)
             if not doubted:
                 break
             await self.http.rest(attempt)
@@ -227,12 +239,6 @@ class Walk:
 
     # ---- small things
 
-    def _present(self, rows: pl.DataFrame) -> SpanSet:
-        opens = _opens(rows)
-        offset = self._timeframe.offset
-        floor = (opens - offset) // self._size * self._size + offset
-        return SpanSet.from_bars(floor if (np.diff(floor) > 0).all() else np.unique(floor), self._timeframe)
-
     def _answer(self, asked: Span, answered: Span | None, rows: int, digest: str, error: str = "") -> Answer:
         return Answer(
             source=self.http.source.name,
@@ -252,6 +258,13 @@ class Walk:
 def _opens(frame: pl.DataFrame) -> Micros:
     """Open times, µs."""
     return frame.get_column("ts").to_numpy().view(np.int64)
+
+
+def present(rows: pl.DataFrame, timeframe: Timeframe) -> SpanSet:
+    """The bars that ``rows``, sorted by time, hold; one that opens late (after an outage) counts where it belongs."""
+    opens, size, offset = _opens(rows), timeframe.micros, timeframe.offset
+    floor = (opens - offset) // size * size + offset
+    return SpanSet.from_bars(floor if (np.diff(floor) > 0).all() else np.unique(floor), timeframe)
 
 
 def digest_of(rows: pl.DataFrame) -> str:

@@ -18,11 +18,14 @@ from gapless.engine.walk import Kept
 from gapless.events import Observer, RowsWritten
 from gapless.protocols import Answer, Counts, Store, WriteReport
 from gapless.series import Series
-from gapless.spans import Span
+from gapless.spans import Span, Timeframe
 
 
 class Writer:
-    """Feeds a store from many walks. ``counts``: what was written so far, per series."""
+    """Feeds a store from many walks.
+
+    ``source``: who said what does not name another. ``counts``: what was written so far, per series.
+    """
 
     def __init__(
         self, store: Store, *, source: str, run: str, observer: Observer, group_rows: int, linger: float
@@ -80,10 +83,12 @@ class Writer:
     def _write(self, group: Sequence[Kept]) -> list[WriteReport]:
         """Bars before ledger: a crash between them leaves bars that are found present, never a claim without bars."""
         reports = []
-        for timeframe in sorted({kept.series.timeframe for kept in group}):
-            pages = [kept for kept in group if kept.series.timeframe == timeframe and kept.frame.height]
-            if pages:
-                reports.append(self.store.write(timeframe, _table(pages), source=self.source, run=self.run_id))
+        pages: dict[tuple[Timeframe, str], list[Kept]] = defaultdict(list)
+        for kept in group:
+            if kept.frame.height:
+                pages[kept.series.timeframe, kept.source or self.source].append(kept)
+        for (timeframe, source), found in sorted(pages.items()):
+            reports.append(self.store.write(timeframe, _table(found), source=source, run=self.run_id))
         self.store.record(_joined(answer for kept in group for answer in kept.answers))
         return reports
 
@@ -115,19 +120,19 @@ def _table(pages: Sequence[Kept]) -> pl.DataFrame:
 
 def _joined(answers: Iterable[Answer]) -> list[Answer]:
     """Answers of one series that continue each other become one line of the ledger."""
-    open_at: dict[tuple[Series, int], int] = {}
+    open_at: dict[tuple[str, Series, int], int] = {}
     joined: list[Answer] = []
     for answer in answers:
         if answer.answered is None:
             joined.append(answer)
             continue
-        at = open_at.pop((answer.series, answer.answered.start), None)
+        at = open_at.pop((answer.source, answer.series, answer.answered.start), None)
         if at is None:
             at = len(joined)
             joined.append(answer)
         else:
             joined[at] = _sum(joined[at], answer)
-        open_at[answer.series, answer.answered.end] = at
+        open_at[answer.source, answer.series, answer.answered.end] = at
     return joined
 
 

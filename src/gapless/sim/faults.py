@@ -18,12 +18,13 @@ from gapless.sim.chance import draw
 from gapless.spans import Timeframe, parse_duration
 
 # Of the first row only one can happen to a request; those of the second may come together. BARS are about final bars
-# on a stream, SOCKET about a websocket in a minute (``ws_refuse``: about one SUBSCRIBE).
+# on a stream, SOCKET about a websocket in a minute (``ws_refuse``: about one SUBSCRIBE), ARCHIVE about a bulk file.
 TRANSPORT = ("ban", "429", "5xx", "timeout", "reset", "truncate")
 CONTENT = ("late", "short", "empty", "duplicate", "disorder", "micros")
 BARS = ("ws_missing", "ws_late", "ws_corrected", "ws_dup", "ws_reorder", "ws_garbage")
 SOCKET = ("ws_drop", "ws_halfopen", "ws_burst", "ws_silence")
-NAMES = (*TRANSPORT, *CONTENT, "skew", *BARS, *SOCKET, "ws_refuse")
+ARCHIVE = ("zip_missing", "zip_damaged")
+NAMES = (*TRANSPORT, *CONTENT, "skew", *BARS, *SOCKET, "ws_refuse", *ARCHIVE)
 _COUNT = re.compile(r"^(\d+)x$")
 
 

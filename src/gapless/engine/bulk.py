@@ -1,0 +1,39 @@
+"""Files in place of pages, pure: which of the files that an archive offers are cheaper than asking page by page.
+
+1. A file is worth it when it takes less time than the pages of the wanted bars inside it: a whole month nearly always
+   is, a day often, a few bars never.
+2. Files of one folder that follow each other are one task, of at most ``FILES``: one request lists which of them are
+   there, and each is one more.
+3. A task must save more than that list costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from gapless.engine.prices import ROUND_TRIP, by_file, by_pages
+from gapless.protocols import Offer, Source
+from gapless.series import Series
+from gapless.spans import SpanSet
+
+FILES = 24
+
+
+def picked(series: Series, spans: SpanSet, offers: Sequence[Offer], source: Source) -> list[tuple[Offer, ...]]:
+    """The files to fetch for ``spans``, those of one task together."""
+    saved = {offer.span: by_pages(spans.clip(offer.span), series, source) - by_file(offer) for offer in offers}
+    worth = [offer for offer in offers if saved[offer.span] > 0]
+    return [run for run in _runs(worth) if sum(saved[offer.span] for offer in run) > ROUND_TRIP]
+
+
+def _runs(offers: Sequence[Offer]) -> Iterator[tuple[Offer, ...]]:
+    """Step 2."""
+    cuts = [0]
+    for at, (before, after) in enumerate(pairwise(offers), 1):
+        follows = before.folder == after.folder and before.span.end == after.span.start
+        if not follows or at - cuts[-1] == FILES:
+            cuts.append(at)
+    for start, end in pairwise([*cuts, len(offers)]):
+        if end > start:
+            yield tuple(offers[start:end])

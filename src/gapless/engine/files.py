@@ -1,0 +1,109 @@
+"""One task of an archive, file by file. See ``bulk`` for which, and ``backfill`` for the whole.
+
+1. One request lists which of the task's files are there, with their digests; where that fails, each file is asked for.
+2. A file is read, checked and kept under the archive's name. A ledger line speaks for the bars it holds, no more: that
+   an archive leaves a bar out proves little, archives have holes that the venue itself has not.
+3. What is left goes to the venue's pages: files that are not there (no fault: they are made later), files that stay
+   damaged (with a ledger line that says so), and the bars that a file leaves out (``absent``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from gapless.engine.fetch import Paced
+from gapless.engine.plan import Task
+from gapless.engine.walk import Kept, Tally, digest_of, present
+from gapless.errors import SourceError
+from gapless.events import Fetched
+from gapless.protocols import Answer, Archive, Offer, Page
+from gapless.spans import Span, SpanSet
+
+
+@dataclass(slots=True)
+class Files:
+    """Fetches the files of ``task`` and hands over what they hold, through ``keep``."""
+
+    task: Task
+    archive: Archive
+    http: Paced
+    run_id: str
+    keep: Callable[[Kept], Awaitable[None]]
+    tally: Tally = field(default_factory=Tally)
+    left: SpanSet = field(default_factory=SpanSet.of)  # for others to fetch
+    absent: SpanSet = field(default_factory=SpanSet.of)  # the part of it that a file of the archive does not have
+
+    async def run(self) -> None:
+        """All files. Raises Interrupted; ``left`` then holds what was not come to."""
+        self.left = SpanSet.of(self.task.span)
+        known = await self._known()
+        for offer in self.task.files:
+            if known is None or offer.name in known:
+                await self._file(offer, None if known is None else known[offer.name])
+
+    async def _known(self) -> Mapping[str, str] | None:
+        """Step 1; None when the archive does not tell."""
+        try:
+            known = await self.http.ask(lambda http: self.archive.digests(http, self.task.files), self._tried)
+        except SourceError:
+            return None
+        self.tally.pages += 1
+        return known
+
+    async def _file(self, offer: Offer, digest: str | None) -> None:
+        """Steps 2 and 3."""
+        began, series = time.perf_counter(), self.task.series
+        try:
+            page = await self.http.ask(lambda http: self.archive.read(http, series, offer, digest), self._tried)
+        except SourceError as error:
+            asked = offer.span.intersect(self.task.span)
+            await self.keep(Kept(series, pl.DataFrame(), (self._answer(asked, None, 0, "", str(error)),)))
+            return
+        self.tally.pages += 1
+        self.tally.bytes += page.bytes
+        seconds = time.perf_counter() - began
+        self.http.observer(Fetched(series, self.archive.name, offer.span, page.frame.height, page.bytes, seconds))
+        if page.covered:
+            await self._take(page)
+
+    async def _take(self, page: Page) -> None:
+        inside = page.covered.intersect(self.task.span)
+        ts = page.frame.get_column("ts").to_physical()
+        rows = page.frame.filter(ts.is_between(inside.start, inside.end, closed="left"))
+        held = present(rows, self.task.series.timeframe)
+        self.left -= held
+        self.absent |= SpanSet.of(inside) - held
+        digest = digest_of(rows)
+        answers = [self._answer(span, span, span.bars(self.task.series.timeframe), digest) for span in held]
+        await self.keep(Kept(self.task.series, rows, tuple(answers), source=self.archive.name))
+
+    @property
+    def undone(self) -> list[Span]:
+        """What it did not come to."""
+        return list(self.left)
+
+    def failed(self, error: str) -> Answer:
+        """The ledger line for what a defect left undone."""
+        return self._answer(self.left.hull or self.task.span, None, 0, "", error)
+
+    def _tried(self) -> None:
+        self.tally.requests += 1
+
+    def _answer(self, asked: Span, answered: Span | None, rows: int, digest: str, error: str = "") -> Answer:
+        return Answer(
+            source=self.archive.name,
+            series=self.task.series,
+            asked=asked,
+            answered=answered,
+            rows=rows,
+            status="ok" if answered is not None else "failed",
+            attempts=1,
+            error=error,
+            digest=digest,
+            run=self.run_id,
+            known_at=self.http.clock(),
+        )
