@@ -3,7 +3,8 @@
 1. The call names series and a span; the span ends where the venue's bars may be final.
 2. Coverage says which gaps are repairable, and which bars were learned so early that they must be asked again.
 3. The engine's plan puts a price on that; the engine carries it out, page by page, durably.
-4. The store is read again: what repairable gaps remain decides the outcome. Nothing else does.
+4. What the first source left open goes to the venue's further sources (``fallback``), where it has any.
+5. The store is read again: what repairable gaps remain decides the outcome. Nothing else does.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 
-from gapless.app import markets
+from gapless.app import fallback, markets
 from gapless.app.coverage import assess
 from gapless.app.lake import Lake
 from gapless.app.markets import VENDORS, patience, source, source_name
@@ -40,6 +42,7 @@ class Wanted:
     series: tuple[tuple[Source, tuple[Series, ...]], ...]
     span: Span | None
     concurrency: int
+    alone: bool = False  # a source was named: no other is asked
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,8 @@ def wanted(
     series = [Series(i, t) for i in instruments for t in bars]
     span = _span(verb, lake.store.clock(), days, start, end)
     parts = tuple(_by_source(lake, series, source, base_url))
-    return Wanted(lake, verb, parts, span, max_concurrent or lake.config.backfill.max_concurrent)
+    wide = max_concurrent or lake.config.backfill.max_concurrent
+    return Wanted(lake, verb, parts, span, wide, alone=source is not None)
 
 
 def _timeframes(lake: Lake, verb: str, text: str | None) -> list[Timeframe]:
@@ -142,7 +146,16 @@ def _by_source(
 
 def make_plan(asked: Wanted) -> Plans:
     """What is missing and what it will cost; touches nothing and asks nobody."""
-    return Plans(tuple((src, _plan_one(asked, src, series)) for src, series in asked.series))
+    parts = [(src, _plan_one(asked, src, series)) for src, series in asked.series]
+    for src, series in () if asked.alone else asked.series:
+        parts += _known_holes(asked, src, series)
+    return Plans(tuple(parts))
+
+
+def _known_holes(asked: Wanted, src: Source, series: Sequence[Series]) -> list[tuple[Source, Plan]]:
+    """What the first source is known not to have, planned for the next that was not asked for it."""
+    others = fallback.further(asked.lake.config, src)
+    return fallback.planned(asked.lake.store, others, _open(asked, src, series), asked.concurrency) if others else []
 
 
 def _plan_one(asked: Wanted, src: Source, series: Sequence[Series]) -> Plan:
@@ -192,6 +205,8 @@ def fetch(asked: Wanted, progress: Progress) -> Run:
         for src, found in plans.parts:
             if found.tasks and not run.interrupted:
                 _carry_out(asked, run, src, found)
+        for src, series in asked.series:
+            _fill(asked, run, src, series)
         _settle(asked)
         run.gaps = _remaining(asked)
     return run
@@ -228,6 +243,14 @@ def _carry_out(asked: Wanted, run: Run, src: Source, found: Plan) -> None:
     run.interrupted = stopped
 
 
+def _fill(asked: Wanted, run: Run, src: Source, series: Sequence[Series]) -> None:
+    """Hand what is open still to the venue's further sources, unless the call named one."""
+    others = [] if asked.alone or run.interrupted else fallback.further(asked.lake.config, src)
+    if others:
+        ask = partial(_carry_out, asked, run)
+        fallback.fill(run, src, others, lambda: _open(asked, src, series), ask, asked.concurrency)
+
+
 def _settle(asked: Wanted) -> None:
     """Fold the tail when few series hold many rows in it, so that other readers of the tables see them too."""
     store = asked.lake.store
@@ -240,10 +263,14 @@ def _settle(asked: Wanted) -> None:
 
 def _remaining(asked: Wanted) -> list[Gap]:
     """Repairable gaps of the wanted series in the wanted span, from what is stored now."""
-    left: list[Gap] = []
-    for src, series in asked.series:
-        for timeframe in sorted({s.timeframe for s in series}):
-            mine = {s for s in series if s.timeframe == timeframe}
-            facts = _facts(asked, timeframe, src.venue, mine)
-            left += [g for g in _gaps(asked, timeframe, facts) if g.repairable and g.series in mine]
-    return left
+    return [g for src, series in asked.series for g in _open(asked, src, series) if g.repairable]
+
+
+def _open(asked: Wanted, src: Source, series: Sequence[Series]) -> list[Gap]:
+    """All gaps of some series, from what is stored now."""
+    found: list[Gap] = []
+    for timeframe in sorted({s.timeframe for s in series}):
+        mine = {s for s in series if s.timeframe == timeframe}
+        facts = _facts(asked, timeframe, src.venue, mine)
+        found += [g for g in _gaps(asked, timeframe, facts) if g.series in mine]
+    return found

@@ -46,7 +46,7 @@ class Run:
         """complete · incomplete (something failed or repairable gaps remain) · interrupted."""
         if self.interrupted:
             return "interrupted"
-        return "incomplete" if self.audit.errors or self.gaps else "complete"
+        return "incomplete" if self.audit.failed or self.gaps else "complete"
 
     @property
     def exit_code(self) -> int:

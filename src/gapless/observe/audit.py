@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from gapless.events import Event, Fetched, Paused, Retried, TaskDone
 from gapless.protocols import Counts
 from gapless.series import Series
-from gapless.spans import iso, to_datetime
+from gapless.spans import SpanSet, iso, to_datetime
 
 COUNTS = ("read", "written", "unchanged", "corrected", "duplicate", "quarantined")
 
@@ -36,6 +36,7 @@ class Audit:
         self.reasons: Counter[str] = Counter()
         self.retries: Counter[str] = Counter()
         self.errors: list[dict[str, str]] = []
+        self.handovers: list[dict[str, Any]] = []
 
     def observe(self, event: Event) -> None:
         """Listen to one event."""
@@ -63,6 +64,26 @@ class Audit:
             self.counts[series] = self.counts.get(series, Counts()) + count
         self.reasons.update(reasons)
 
+    def handed_over(self, series: Series, asked: SpanSet, filled: SpanSet, *, before: str, to: str) -> None:
+        """What one source left open was asked of another, and came from it."""
+        names = {"instrument": str(series.instrument), "timeframe": series.timeframe.name, "from": before, "to": to}
+        counts = {"asked": asked.bars(series.timeframe), "filled": filled.bars(series.timeframe)}
+        within = asked.hull
+        edges = {"start": iso(within.start), "end": iso(within.end)} if within else {}
+        self.handovers.append(names | edges | counts)
+
+    def made_good(self, open_still: Collection[Series]) -> None:
+        """Errors of series that another source completed say so: they are no failure of the run."""
+        by = {f"{h['instrument']} {h['timeframe']}": str(h["to"]) for h in self.handovers if h["filled"]}
+        for error in self.errors:
+            if error["series"] in by and error["series"] not in map(str, open_still):
+                error.setdefault("made_good_by", by[error["series"]])
+
+    @property
+    def failed(self) -> bool:
+        """Did anything fail that nobody made good?"""
+        return any("made_good_by" not in error for error in self.errors)
+
     def totals(self) -> dict[str, int]:
         """The totals of CONTRACT's JSON shape."""
         counts = asdict(sum(self.counts.values(), self.nameless))
@@ -84,6 +105,7 @@ class Audit:
             "quarantined_by_reason": dict(self.reasons.most_common()),
             "series": [self._series(s) for s in sorted(self.counts.keys() | self.per_series.keys())],
             "errors": self.errors,
+            "handovers": self.handovers,
             "gaps": gaps,
         }
 

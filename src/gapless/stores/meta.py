@@ -106,6 +106,12 @@ class Meta:
         query = "SELECT instrument, start, end FROM confirmed WHERE timeframe=? ORDER BY instrument, start"
         return _spans_by_name(self.database.rows(query, (timeframe.name,)))
 
+    def answered_by(self, source: str, series: Series) -> SpanSet:
+        """Spans for which this source spoke the whole truth."""
+        query = """SELECT answered_start, answered_end FROM ledger
+                   WHERE timeframe=? AND instrument=? AND source=? AND answered_start IS NOT NULL"""
+        return SpanSet.of(*self.database.rows(query, (series.timeframe.name, str(series.instrument), source)))
+
     def provisional(self, timeframe: Timeframe, now: int) -> dict[str, SpanSet]:
         """Spans whose bars were learned too soon and may be asked again by now."""
         query = "SELECT instrument, start, end FROM provisional WHERE timeframe=? AND ready_at<=?"

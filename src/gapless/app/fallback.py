@@ -1,0 +1,84 @@
+"""What the first source of a venue leaves open, the next one is asked for: ``sources = ["a", "b"]`` of a venue.
+
+1. Left open is what is repairable still (the first failed there, or was never reached), and every *hole*: a bar that it
+   answered for and does not have, though nothing says that it cannot exist.
+2. A hole is asked of each further source once: the ledger knows what each has answered. What failed is asked again.
+3. What came is written with the name of the source that said it; the run's account has a line for each hand-over, and
+   an error of the first source that a further one made good is no failure of the run.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from gapless.app.markets import dense, source, source_names
+from gapless.app.runs import Run
+from gapless.config import Config
+from gapless.coverage.gap import Gap
+from gapless.engine.plan import Plan, plan
+from gapless.protocols import Source
+from gapless.series import Series
+from gapless.spans import SpanSet
+from gapless.stores.lake import Lake as Store
+
+_HOLES = frozenset({"venue_outage", "halt", "calendar_conflict"})
+Lacking = Mapping[Series, SpanSet]
+
+
+def further(config: Config, first: Source) -> list[Source]:
+    """The sources of the venue after the first, in order."""
+    names = source_names(config, first.venue)
+    after = names[names.index(first.name) + 1 :] if first.name in names else ()
+    return [made for made in (source(config, name) for name in after) if made.venue == first.venue]
+
+
+def lacking(store: Store, name: str, gaps: Iterable[Gap], *, repairable: bool) -> dict[Series, SpanSet]:
+    """What to ask the source called ``name`` for: holes that it has not answered for, ``repairable`` gaps if wanted."""
+    spans: dict[Series, list[tuple[int, int]]] = defaultdict(list)
+    for gap in gaps:
+        if (repairable and gap.repairable) or _is_hole(gap):
+            spans[gap.series].append((gap.span.start, gap.span.end))
+    found = {s: SpanSet.of(*spans[s]) - store.meta.answered_by(name, s) for s in sorted(spans)}
+    return {s: left for s, left in found.items() if left}
+
+
+def _is_hole(gap: Gap) -> bool:
+    """Might another source have these bars? Of a venue that sends silent bars too, silence is a hole like any other."""
+    if not gap.bars:
+        return False
+    return (
+        gap.cls in _HOLES or gap.cls == "vendor_hole" or (gap.cls == "no_trade" and dense(gap.series.instrument.venue))
+    )
+
+
+def planned(store: Store, others: Sequence[Source], gaps: Sequence[Gap], concurrency: int) -> list[tuple[Source, Plan]]:
+    """The holes that are known already, for the next source that was not asked for them."""
+    for other in others:
+        spans = lacking(store, other.name, gaps, repairable=False)
+        if spans:
+            return [(other, plan(spans.items(), other, concurrency=concurrency))]
+    return []
+
+
+def fill(
+    run: Run,
+    first: Source,
+    others: Sequence[Source],
+    gaps: Callable[[], Sequence[Gap]],
+    carry_out: Callable[[Source, Plan], None],
+    concurrency: int,
+) -> None:
+    """Ask each further source for what those before it left open. ``gaps`` looks at the store anew."""
+    before = first.name
+    for other in others:
+        spans = lacking(run.store, other.name, gaps(), repairable=True)
+        if run.interrupted or not spans:
+            continue
+        carry_out(other, plan(spans.items(), other, concurrency=concurrency))
+        for series, asked in spans.items():
+            filled = asked & run.store.present(series.timeframe).get(str(series.instrument), SpanSet.of())
+            run.audit.handed_over(series, asked, filled, before=before, to=other.name)
+        before = other.name
+    open_still = {gap.series for gap in gaps() if gap.repairable}
+    run.audit.made_good(open_still)
