@@ -87,6 +87,7 @@ class SourceSection(Section):
     kind: str | None = Field(default=None, description="binance or binance-usdm; the section's name if left out")
     base_url: str | None = Field(default=None, description="another address, for example a simulated venue")
     ws_url: str | None = Field(default=None, description="another address of its websocket")
+    archive: str | None = Field(default=None, description='another address of its bulk files; "none": never use them')
     weight: int | None = Field(default=None, ge=0, description="request weight per minute to stay under; 0 = unlimited")
     concurrency: int | None = Field(default=None, ge=1, le=64, description="requests under way at once")
     timeout: str = Field(default="20s", description="for one request")

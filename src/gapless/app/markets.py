@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from gapless.calendars import MarketCalendar, Override, calendar, venue_calendar
 from gapless.config import CalendarSection, Config, SourceSection
 from gapless.errors import UnknownName, UsageError
-from gapless.protocols import LiveSource, Source
+from gapless.protocols import Archive, LiveSource, Source
 from gapless.series import Instrument
-from gapless.sources import binance, binance_live, bitfinex
+from gapless.sources import binance, binance_archive, binance_live, bitfinex
 from gapless.spans import SECOND, parse_duration
 
 if TYPE_CHECKING:
@@ -27,13 +27,24 @@ class Vendor:
     dense: bool
     live: Callable[..., LiveSource] | None = None
     beside: str = ""  # where the websockets are, on an address that serves both
+    archive: Callable[..., Archive] | None = None
 
 
 VENDORS = {
-    "binance": Vendor("BINANCE", binance.spot, dense=True, live=binance_live.spot_live),
+    "binance": Vendor("BINANCE", binance.spot, dense=True, live=binance_live.spot_live, archive=binance_archive.spot),
     "bitfinex": Vendor("BITFINEX", bitfinex.bitfinex, dense=False),
-    "binance-usdm": Vendor("BINANCEUSDM", binance.usdm, dense=True, live=binance_live.usdm_live, beside="/fapi"),
+    "binance-usdm": Vendor(
+        "BINANCEUSDM",
+        binance.usdm,
+        dense=True,
+        live=binance_live.usdm_live,
+        beside="/fapi",
+        archive=binance_archive.usdm,
+    ),
 }
+
+
+ARCHIVE = "-archive"  # after the name of a source: the files of its archive alone
 
 
 def dense(venue: str) -> bool:
@@ -94,6 +105,21 @@ def source(config: Config, name: str, *, base_url: str | None = None) -> Source:
     made = VENDORS[kind].make(**{k: v for k, v in options.items() if v is not None})
     made.name = name  # two addresses of one kind are two sources, in the ledger and in every row
     return made
+
+
+def archive(config: Config, made: Source) -> Archive | None:
+    """The archive beside a source, as configured; None for one that has none. A source elsewhere has its own there."""
+    section = config.sources.get(made.name, SourceSection())
+    vendor = VENDORS.get(section.kind or made.name)
+    if vendor is None or vendor.archive is None or section.archive == "none":
+        return None
+    usual = vendor.make().base_url
+    address = section.archive or (None if made.base_url == usual else made.base_url)
+    beside = (
+        vendor.archive(address, bucket=f"{address.rstrip('/')}/data.binance.vision") if address else vendor.archive()
+    )
+    beside.name = made.name + ARCHIVE
+    return beside
 
 
 def live_source(config: Config, name: str, *, base_url: str | None = None) -> LiveSource | None:
