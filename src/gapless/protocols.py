@@ -464,6 +464,10 @@ class Journal(Protocol):
         """The newest bar time that was decided; None where none ever was."""
         ...
 
+    def fact(self, name: str) -> Any:
+        """A remembered value; None where there is none."""
+        ...
+
     def remember(self, facts: Mapping[str, Any]) -> None:
         """Remember values by name."""
         ...

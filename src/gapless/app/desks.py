@@ -46,7 +46,9 @@ def desk(config: Config, timeframe: Timeframe, instruments: Sequence[str], *, fe
     rules = [rule for rule in config.rules() if rule.timeframe == timeframe]
     check_names(rules, groups=config.groups, channels=config.notify, profiles=config.positions)
     meanings = {name: text for name, text in config.features.items() if own_bars(text)[1] is None}
-    profiles = {rule.opens: config.positions[rule.opens] for rule in rules if rule.opens}
+    elsewhere = {r.opens for r in config.rules() if r not in rules} - {r.opens for r in rules}
+    # all others: a position goes on to its exit though its rule may be gone
+    profiles = {name: profile for name, profile in config.positions.items() if name not in elsewhere}
     texts = [text for rule in rules for text in rule.inputs]
     texts += [text for profile in profiles.values() for text in profile_inputs(profile)]
     named = dict.fromkeys(text for text in texts if text not in SCHEMA)

@@ -81,6 +81,7 @@ class Desk:
 
     def __init__(self, duties: Duties, rules: Rules, profiles: Mapping[str, Profile], elapsed: Elapsed | None = None):
         self.duties, self.rules, self._profiles, self._elapsed = duties, rules, profiles, elapsed
+        self._rule_names = {rule.name for rule in rules.rules}
         texts = tuple(duties.inputs)
         numbered = {f"{_INPUT}{i}": duties.inputs[text] for i, text in enumerate(texts)}
         self._texts = dict(zip(numbered, texts, strict=True))
@@ -177,12 +178,22 @@ class Desk:
         self.follow(memory.positions, memory.ts)
 
     def follow(self, events: Sequence[PositionEvent], ts: int | None) -> None:
-        """Follow the positions of these events and no others; ``ts`` is the bar time decided last."""
+        """Follow the positions of these events and no others; ``ts`` is the bar time decided last.
+
+        Those of an instrument or a profile that is not here now stay as they are, until it is here again.
+        """
         self._open: dict[str, list[PositionEvent]] = {}
         for event in events:
             self._open.setdefault(event.position, []).append(event)
         self.positions = Positions(self._profiles, self.duties.instruments, self.duties.timeframe, self._elapsed)
-        self.positions.restore(events, ts)
+        self.positions.restore([e for story in self._open.values() if self._known(story) for e in story], ts)
+
+    def _known(self, story: Sequence[PositionEvent]) -> bool:
+        """Can this position be followed?"""
+        profile = str(story[0].data["profile"])
+        return self._number.get(story[0].instrument, len(self.instruments)) < len(self.duties.instruments) and (
+            profile in self._profiles
+        )
 
     def pack(self, memory: Memory) -> bytes:
         """A memory as bytes, for ``unpack`` in another process."""

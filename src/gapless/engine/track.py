@@ -43,6 +43,7 @@ class Track:
         self.desk, self.store, self.journal, self.clock = desk, store, journal, clock
         self.timeframe = desk.duties.timeframe
         self.head: int | None = None
+        self._fact = f"desk {self.timeframe.name}"
         self.set = set_name(plan(desk.duties.features)) if desk.duties.features else ""
         self._fresh = desk.rules.state()
         self._undone: int | None = None  # from where on a failure left something to be decided again
@@ -59,11 +60,12 @@ class Track:
         """
         decided = self.journal.decided(self.timeframe)
         if decided is not None:
-            return self._again(self._trusted(decided) + 1)
+            changes = self._again(self._trusted(decided) + 1)
+            self._sign(int(self.journal.fact(self._fact)["since"]))
+            return changes
         newest = self._newest()
         begin = self.timeframe.floor(self.clock()) if newest is None else newest + self.timeframe.micros
-        names = list(self.desk.duties.instruments)
-        self.journal.remember({f"desk {self.timeframe.name}": {"since": begin, "instruments": names}})
+        self._sign(begin)
         if newest is not None:
             warm(self.desk, self.store, newest)
             self.head = newest
@@ -71,6 +73,10 @@ class Track:
             self.journal.decide(self.timeframe, newest, newest, (), now=self.clock())
             self.checkpoint()
         return Changes()
+
+    def _sign(self, since: int) -> None:
+        """Remember since when decisions are made, and over which instruments now."""
+        self.journal.remember({self._fact: {"since": since, "instruments": list(self.desk.duties.instruments)}})
 
     def advance(self, moment: Moment) -> Decided:
         """Decide the next bar time; durable only after ``write``."""
@@ -211,11 +217,16 @@ class Track:
             yield self._write(start, until, together)
 
     def _trusted(self, decided: int) -> int:
-        """The newest bar time decided that no bar contradicts which was learned after it was remembered."""
+        """The newest bar time decided that no bar contradicts which was learned after it was remembered.
+
+        Bars of instruments that were not looked after then contradict nothing: what was decided without them stands.
+        """
+        before = {*self.journal.fact(self._fact)["instruments"], *self.desk.others}
+        names = [name for name in self.desk.instruments if name in before]
         kept = self.journal.checkpoints(self.timeframe.name)
         for ts, known_at, made in kept:
             if ts <= decided:
-                first = self.store.learned(self.timeframe, self.desk.instruments, known_at, made, ts)
+                first = self.store.learned(self.timeframe, names, known_at, made, ts)
                 if first is None:
                     return ts
                 decided = min(decided, first - 1)

@@ -277,7 +277,9 @@ def alert_keys(found: list[dict[str, Any]]) -> list[str]:
 def settled(run: Run) -> dict[str, Any]:
     """Assert that what was decided is what the stored bars say: feature rows, alerts, positions; how much it was."""
     lake = run.opened()
-    replayed = decisions.replay(lake)
+    decided = run.opened_journal().decided(M1)
+    assert decided is not None
+    replayed = decisions.replay(lake, end=iso(decided + MINUTE))
     stands, again = alert_keys(decisions.alerts(lake)), alert_keys(replayed["alerts"])
     assert stands == again, {
         "only live": [*set(stands) - set(again)][:3],

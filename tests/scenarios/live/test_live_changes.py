@@ -1,0 +1,134 @@
+"""Bars that others change, and a configuration that changes between two runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from gapless.app import decisions
+from gapless.spans import MINUTE, Span, Timeframe, iso
+
+pytestmark = pytest.mark.slow
+M1 = Timeframe.parse("1m")
+
+
+def on(run, minutes: int = 2) -> None:
+    """Live, and so many more bar times are decided."""
+    begin = run.head() or 1
+    run.until(lambda: run.head() >= begin + minutes * MINUTE and run.head() > 1, f"{minutes} more minutes")
+
+
+def correct(run, shell, back: int) -> Path:
+    """Import another word on a bar of some minutes ago, in a process of its own."""
+    lake = run.opened()
+    decided = run.opened_journal().decided(M1)
+    ts = decided - back * MINUTE
+    row = lake.store.rows(M1, ["BINANCEUSDM:BTCUSDT"], Span(ts, ts + MINUTE))
+    assert row.height == 1
+    row = row.with_columns(close=pl.col("low") + (pl.col("high") - pl.col("low")) * 0.25, volume=pl.col("volume") * 3)
+    path = run.home / "corrected.csv"
+    row.select(pl.col("ts").dt.epoch("ms").alias("open_time"), "open", "high", "low", "close", "volume").write_csv(path)
+    shell.lake = run.lake
+    words = ("--venue", "BINANCEUSDM", "--symbol", "BTCUSDT", "--timeframe", "1m", "--json")
+    done = shell.run("import", path, *words)
+    assert done.json["totals"]["corrected"] == 1, done
+    return path
+
+
+def test_a_bar_corrected_beside_the_desk_is_decided_again(live, shell, proof) -> None:
+    """What another process imports is noticed while running, and decided like any correction."""
+    run = live(1, 30.0)
+    run.start()
+    on(run, 12)
+    correct(run, shell, 6)
+    run.until(lambda: run.state()["counts"].get("disturbed"), "the stranger noticed")
+    on(run)
+    run.kill()  # nothing is mended by the way out
+    proof["settled"](run)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("back", [1, 40])
+def test_a_bar_corrected_while_the_desk_is_down_is_decided_again(live, shell, proof, killed: bool, back: int) -> None:
+    """A restart finds what was learned before its newest checkpoint, however old the bar is."""
+    run = live(2, 90.0)
+    run.start()
+    on(run, 45)
+    run.kill() if killed else run.stop()
+    correct(run, shell, back)
+    run.start()
+    on(run)
+    run.stop()
+    proof["settled"](run)
+
+
+def test_another_configuration_goes_on_where_the_first_stopped(live, proof) -> None:
+    """Features, rules and instruments come and go: rules that did not change, and open positions, go on."""
+    everyone = run_symbols = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT", "DOGEUSDT")
+    run = live(3, 60.0, symbols=everyone[:5])
+    run.start()
+    on(run, 15)
+    run.stop()
+    before = decisions.alerts(run.opened())
+    run.changed = lambda text: text.replace('rating = "recommend_all()"', 'rsi = "rsi(close, 14)"').replace(
+        'when = "abs(rating) >= 0.3 and', 'when = "rsi >= 55 and'
+    )
+    run.symbols = run_symbols[1:]
+    run.start()
+    on(run, 15)
+    run.kill()
+    run.start()
+    on(run, 15)
+    run.stop()
+    after = decisions.alerts(run.opened())
+    known = {a["id"] for a in after}
+    assert all(a["id"] in known for a in before), "what was decided before the change stands"
+    assert {a["instrument"] for a in after if a["ts"] > max(a["ts"] for a in before)} >= {"BINANCEUSDM:DOGEUSDT"}
+    again = decisions.replay(run.opened())
+
+    def same(found):
+        stay = {f"BINANCEUSDM:{name}" for name in everyone[1:5]}
+        return sorted(
+            (a["ts"], a["instrument"], a["direction"], str(a["evidence"]))
+            for a in found
+            if a["rule"] == "initiator" and a["kind"] == "fired" and a["instrument"] in stay
+        )
+
+    assert same(after) == same(again["alerts"]) != []
+    held = {p.id: p.to_dict() for p in decisions.positions(run.opened())}
+    for position in again["positions"]:
+        if position["instrument"] not in ("BINANCEUSDM:BTCUSDT", "BINANCEUSDM:DOGEUSDT"):
+            assert held[position["id"]] == position
+
+
+def test_a_second_live_run_is_refused(live) -> None:
+    """One lake, one desk; the second is told so and harms nothing."""
+    run = live(4, 60.0)
+    run.start()
+    run.until(run.head, "the first bar time")
+    first, run.process = run.process, None
+    run.start("--for", "5s")
+    assert run.process.wait(30) == 1
+    assert "is looked after by another live run" in run.log()
+    run.process = first
+    on(run)
+    run.stop()
+
+
+def test_a_stop_drains_within_its_time_though_the_venue_hangs(live, proof) -> None:
+    """SIGTERM while every request hangs: the run ends within ``drain``, and the next one is right."""
+    run = live(5, 60.0, changed=lambda text: text.replace("[live]", '[live]\ndrain = "3s"'))
+    run.start()
+    on(run)
+    run.venue.ask("/sim/faults", post=True, plan="timeout:1.0,ws_missing:0.5")
+    on(run)
+    run.stop(code=None, within=15.0)
+    run.venue.ask("/sim/faults", post=True, plan="")
+    run.start()
+    on(run)
+    run.stop(within=8.0)
+    proof["settled"](run)
+    assert proof["true_bars"](run)
+    assert iso(run.head())
