@@ -18,7 +18,7 @@ from itertools import groupby
 from gapless.app import fallback, markets
 from gapless.app.coverage import assess
 from gapless.app.lake import Lake
-from gapless.app.markets import VENDORS, patience, source, source_name
+from gapless.app.markets import ARCHIVE, VENDORS, archive, patience, source, source_name
 from gapless.app.runs import Run, running
 from gapless.coverage.gap import Gap
 from gapless.engine.backfill import Options, fetch_listings, run_backfill
@@ -26,7 +26,7 @@ from gapless.engine.plan import Plan, plan
 from gapless.errors import SourceError, UsageError
 from gapless.events import RunStarted
 from gapless.observe.progress import Progress
-from gapless.protocols import Facts, Source, WriteReport
+from gapless.protocols import Facts, Offer, Source, WriteReport
 from gapless.series import Instrument, Series
 from gapless.spans import DAY, EARLIEST, Span, SpanSet, Timeframe, parse_time
 
@@ -43,6 +43,9 @@ class Wanted:
     span: Span | None
     concurrency: int
     alone: bool = False  # a source was named: no other is asked
+    verify: bool = False  # ask again for what is old enough to be looked at once more
+    files: bool = True  # of the archive beside a source
+    pages: bool = True  # of the source itself
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Plans:
             "tasks": [t.to_dict() for p in plans for t in p.tasks],
             "bars": sum(p.bars for p in plans),
             "requests": sum(p.requests for p in plans),
+            "sources": dict(sum((p.sources for p in plans), Counter[str]())),
             "weight": sum(p.weight for p in plans),
             "seconds": round(sum(p.seconds for p in plans), 3),
             "bytes": sum(p.bytes for p in plans),
@@ -78,6 +82,7 @@ def wanted(
     source: str | None = None,
     base_url: str | None = None,
     max_concurrent: int | None = None,
+    verify: bool = False,
 ) -> Wanted:
     """Understand the options of a call; UsageError for what is missing or contradicts."""
     bars = _timeframes(lake, verb, timeframes)
@@ -86,7 +91,9 @@ def wanted(
     span = _span(verb, lake.store.clock(), days, start, end)
     parts = tuple(_by_source(lake, series, source, base_url))
     wide = max_concurrent or lake.config.backfill.max_concurrent
-    return Wanted(lake, verb, parts, span, wide, alone=source is not None)
+    only_files = source is not None and source.endswith(ARCHIVE)
+    alone = source is not None
+    return Wanted(lake, verb, parts, span, wide, alone, files=only_files or not alone, pages=not only_files)
 
 
 def _timeframes(lake: Lake, verb: str, text: str | None) -> list[Timeframe]:
@@ -104,7 +111,8 @@ def _instruments(
     if universe is not None:
         return markets.universe(lake.config, universe)
     if symbols:
-        venue = VENDORS[source].venue if source in VENDORS else None
+        plain = (source or "").removesuffix(ARCHIVE)
+        venue = VENDORS[plain].venue if plain in VENDORS else None
         found = [Instrument.parse(s, venue=venue) for s in symbols.split(",") if s.strip()]
         return sorted(set(found))
     if verb == "repair":
@@ -133,7 +141,7 @@ def _by_source(
 ) -> Iterable[tuple[Source, tuple[Series, ...]]]:
     named = sorted((name or source_name(lake.config, s.instrument.venue), s) for s in series)
     for key, group in groupby(named, key=lambda pair: pair[0]):
-        maker = source(lake.config, key, base_url=base_url)
+        maker = source(lake.config, key.removesuffix(ARCHIVE), base_url=base_url)
         mine = tuple(s for _, s in group)
         foreign = [s for s in mine if s.instrument.venue != maker.venue]
         if foreign:
@@ -171,12 +179,31 @@ def _plan_one(asked: Wanted, src: Source, series: Sequence[Series]) -> Plan:
                 spans[gap.series] = spans.get(gap.series, SpanSet.of()) | SpanSet.of(gap.span)
             else:
                 residual.append(gap)
-        for fact in facts:
-            if fact.series in mine and fact.provisional:
-                again = fact.provisional if asked.span is None else fact.provisional.clip(asked.span)
-                spans[fact.series] = spans.get(fact.series, SpanSet.of()) | again
+        for one, again in _again(asked, timeframe, [f for f in facts if f.series in mine]):
+            spans[one] = spans.get(one, SpanSet.of()) | again
     ordered = [(s, spans[s]) for s in sorted(spans)]
-    return plan(ordered, src, residual=[g.to_dict() for g in residual], concurrency=asked.concurrency)
+    residue, offers = [g.to_dict() for g in residual], _offers(asked, src, ordered)
+    return plan(ordered, src, offers=offers, pages=asked.pages, residual=residue, concurrency=asked.concurrency)
+
+
+def _offers(asked: Wanted, src: Source, wanted: Sequence[tuple[Series, SpanSet]]) -> dict[Series, Sequence[Offer]]:
+    """What the archive beside a source should have of the wanted spans by now."""
+    beside, now = archive(asked.lake.config, src) if asked.files else None, asked.lake.store.clock()
+    if beside is None:
+        return {}
+    hulls = {series: spans.hull for series, spans in wanted}
+    return {series: beside.offers(series, hull, now) for series, hull in hulls.items() if hull}
+
+
+def _again(asked: Wanted, timeframe: Timeframe, facts: Sequence[Facts]) -> Iterable[tuple[Series, SpanSet]]:
+    """What was learned too soon and, to verify, what the source may have revised since."""
+    store = asked.lake.store
+    due = store.meta.due(timeframe, store.clock()) if asked.verify else {}
+    for fact in facts:
+        spans = fact.provisional | due.get(str(fact.series.instrument), SpanSet.of())
+        spans = spans if asked.span is None else spans.clip(asked.span)
+        if spans:
+            yield fact.series, spans
 
 
 def _facts(asked: Wanted, timeframe: Timeframe, venue: str, mine: set[Series]) -> list[Facts]:
@@ -238,7 +265,10 @@ def _with_listings(asked: Wanted, plans: Plans) -> Plans:
 
 def _carry_out(asked: Wanted, run: Run, src: Source, found: Plan) -> None:
     options = Options(concurrency=asked.concurrency, patience=patience(asked.lake.config, src.name))
-    outcomes, stopped = run_backfill(found, src, asked.lake.store, run=run.id, observer=run.observe, options=options)
+    beside = archive(asked.lake.config, src) if any(task.files for task in found.tasks) else None
+    outcomes, stopped = run_backfill(
+        found, src, asked.lake.store, run=run.id, archive=beside, observer=run.observe, options=options
+    )
     run.wrote(WriteReport({o.series: o.counts for o in outcomes}))
     run.interrupted = stopped
 

@@ -17,7 +17,7 @@ from gapless.protocols import Offer, Source
 from gapless.series import Series
 from gapless.spans import SpanSet
 
-FILES = 24
+FILES = 20
 
 
 def picked(series: Series, spans: SpanSet, offers: Sequence[Offer], source: Source) -> list[tuple[Offer, ...]]:
