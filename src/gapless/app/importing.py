@@ -9,8 +9,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import polars as pl
 
 from gapless.app.coverage import assess
 from gapless.app.markets import market
@@ -27,6 +29,12 @@ from gapless.spans import Span, SpanSet
 from gapless.stores.lake import Lake as Store
 
 _Held = dict[Instrument, SpanSet]
+Rename = Callable[[pl.DataFrame], pl.DataFrame]
+
+
+def unchanged(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows are of the instruments that the file names."""
+    return frame
 
 
 def check(config: Config, paths: Sequence[str | Path], options: ReadOptions) -> None:
@@ -38,9 +46,18 @@ def check(config: Config, paths: Sequence[str | Path], options: ReadOptions) -> 
 
 
 def import_files(
-    store: Store, config: Config, run: Run, paths: Sequence[str | Path], options: ReadOptions
+    store: Store,
+    config: Config,
+    run: Run,
+    paths: Sequence[str | Path],
+    options: ReadOptions,
+    *,
+    rename: Rename = unchanged,
 ) -> list[str]:
-    """Import files into the lake; returns notes on how they were read. One bad file does not stop the others."""
+    """Import files into the lake; returns notes on how they were read. One bad file does not stop the others.
+
+    ``rename`` puts rows under other instruments than the file names, for example by the tickers of their time.
+    """
     calendar = market(config, options.venue)  # an unknown venue is told before anything is read
     files = [f for f in expand(paths) if not f.resolve().is_relative_to(store.root.resolve())]  # never the lake itself
     run.observe(RunStarted(run.id, "import", len(files), 0))
@@ -48,7 +65,7 @@ def import_files(
     claims: _Held = {}
     for path in files:
         try:
-            held = _import_one(store, run, path, options, notes)
+            held = _import_one(store, run, path, options, notes, rename)
         except (InputError, UsageError) as error:
             if len(files) == 1:
                 raise
@@ -63,13 +80,13 @@ def import_files(
     return notes
 
 
-def _import_one(store: Store, run: Run, path: Path, options: ReadOptions, notes: list[str]) -> _Held:
+def _import_one(store: Store, run: Run, path: Path, options: ReadOptions, notes: list[str], rename: Rename) -> _Held:
     """Steps 1 and 2 for one file; the bars it holds per instrument."""
     held: _Held = {}
     run.audit.tally["bytes"] += path.stat().st_size
     for reading in read(path, options):
         notes += [f"{path.name}: {note}" for note in reading.notes if f"{path.name}: {note}" not in notes]
-        report = store.write(options.timeframe, reading.frame, source=f"file:{path.name}", run=run.id)
+        report = store.write(options.timeframe, rename(reading.frame), source=f"file:{path.name}", run=run.id)
         run.wrote(report)
         for series, spans in report.refused.items():  # the file spoke of these bars too
             held[series.instrument] = held.get(series.instrument, SpanSet.of()) | spans

@@ -1,4 +1,4 @@
-"""Audits, listings, and the doctor."""
+"""Audits, and the doctor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 from gapless.app.lake import Lake
 from gapless.app.markets import market, patience, source
 from gapless.config import find, load
-from gapless.engine.backfill import clock_skew, fetch_listings
+from gapless.engine.backfill import clock_skew
 from gapless.errors import GaplessError, UnknownName
 from gapless.spans import iso
 from gapless.stores.lake import Lake as Store
@@ -51,26 +51,6 @@ def audit_document(lake: Lake, run: str) -> dict[str, Any]:
         raise UnknownName("run", run, names[-8:], hint=f"{len(found)} runs begin like that; gapless audit lists them")
     document: dict[str, Any] = json.loads((lake.path / "audit" / f"{found[0]}.json").read_text(encoding="utf-8"))
     return document
-
-
-def sync_listings(lake: Lake, name: str, base_url: str | None) -> int:
-    """Ask a source what it lists, and remember it; how many instruments."""
-    src = source(lake.config, name, base_url=base_url)
-    found = fetch_listings(src, patience=patience(lake.config, name))
-    with lake.store.writing("store listings"):
-        lake.store.meta.store_listings(found, how=f"{name} says so", now=lake.store.clock())
-    return len(found)
-
-
-def instrument_lines(lake: Lake) -> list[dict[str, Any]]:
-    """What is known of every instrument, times in words."""
-    rows = lake.store.meta.listing_rows()
-    times = ("listed_at", "delisted_at", "known_at")
-    return [
-        {k: iso(v) if k in times and v is not None else v for k, v in row.items()}
-        | {"metadata": json.loads(row["metadata"])}
-        for row in rows
-    ]
 
 
 def examine(url: str | None, config: Path | None) -> list[Finding]:

@@ -43,6 +43,7 @@ def import_(
     label: Literal["open", "close"] | None = None,
     time_format: str | None = None,
     columns: str | None = None,
+    tickers: Literal["today", "then"] = "today",
     common: Common = COMMON,
 ) -> int:
     """Import files: CSV, zip, Parquet, Feather, JSON; vendor archives are recognised by their content.
@@ -65,8 +66,14 @@ def import_(
         How times are written, where that is ambiguous, for example %d/%m/%Y %H:%M.
     columns
         Column mapping, for example open=First,close=Last,ts=When.
+    tickers
+        then: rows are named by the ticker of their own time, and go to the instrument that had it (see instruments
+        import).
     """
-    from gapless.app.importing import check, import_files
+    from functools import partial
+
+    from gapless.app.importing import check, import_files, unchanged
+    from gapless.app.instruments import by_ticker
     from gapless.app.runs import running
     from gapless.cli import render
     from gapless.errors import UsageError
@@ -85,7 +92,8 @@ def import_(
         check(common.settings(), paths, options)
     lake = common.open()
     with running(lake.store, "import", progress()) as run:
-        notes = import_files(lake.store, lake.config, run, paths, options)
+        rename = partial(by_ticker, lake.store, venue) if tickers == "then" else unchanged
+        notes = import_files(lake.store, lake.config, run, paths, options, rename=rename)
     show(run.document | {"notes": notes}) if common.json else render.run(run.document, notes)
     return run.exit_code
 

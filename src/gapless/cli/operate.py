@@ -1,4 +1,4 @@
-"""Verbs that operate: demo, init, sim, audit, instruments, lake, doctor."""
+"""Verbs that operate: demo, init, sim, audit, lake, doctor."""
 
 from __future__ import annotations
 
@@ -18,10 +18,6 @@ def register(app: App) -> None:
     for verb in (verify, compact, vacuum):
         lakes.command(verb)
     app.command(lakes)
-    listings = App(name="instruments", help="What venues list, and since when.")
-    listings.command(sync)
-    listings.command(show_instruments, name="show")
-    app.command(listings)
 
 
 def demo(*, keep: Path | None = None, json: Annotated[bool, Parameter(negative="")] = False) -> int:
@@ -197,33 +193,6 @@ def vacuum(*, grace: str = "7d", common: Common = COMMON) -> int:
 
     found = sweep(common.open(create=False).store, grace=parse_duration(grace))
     show(found) if common.json else print(f"deleted {found['deleted']} files and {found['sets']} feature sets")
-    return 0
-
-
-def sync(*, source: str, base_url: str | None = None, common: Common = COMMON) -> int:
-    """Learn what a source lists, and since when.
-
-    Parameters
-    ----------
-    source
-        binance or binance-usdm
-    base_url
-        Another address of the source.
-    """
-    from gapless.app.operating import sync_listings
-
-    count = sync_listings(common.open(), source, base_url)
-    show({"instruments": count}) if common.json else print(f"{count} instruments of {source}")
-    return 0
-
-
-def show_instruments(*, common: Common = COMMON) -> int:
-    """Show what is known of every instrument."""
-    from gapless.app.operating import instrument_lines
-    from gapless.cli import render
-
-    rows = instrument_lines(common.open(create=False))
-    show(rows) if common.json else render.instruments(rows)
     return 0
 
 

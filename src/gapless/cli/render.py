@@ -105,8 +105,10 @@ def plan(document: Mapping[str, Any]) -> None:
     out.print(table)
     if len(document["tasks"]) > _ROWS:
         out.print(f"… and {len(document['tasks']) - _ROWS} more", style="dim")
+    who = ", ".join(f"{name} {count:,}" for name, count in document["sources"].items())
     out.print(
-        f"{len(document['tasks']):,} tasks, {document['requests']:,} requests, about {document['seconds']:.0f} s "
+        f"{len(document['tasks']):,} tasks, {document['requests']:,} requests ({who or 'none'}), "
+        f"about {document['seconds']:.0f} s "
         f"and {document['bytes'] / 1e6:.1f} MB; {len(document['residual']):,} gaps nothing can fill",
         highlight=False,
     )
@@ -269,12 +271,3 @@ def document(content: Mapping[str, Any]) -> None:
     out.print(f"started {content['started']}, ended {content['ended']}, {content['bytes'] / 1e6:.1f} MB", style="dim")
     for reason, count in content["retries_by_reason"].items():
         out.print(f"{count:,} retries: {reason}", style="dim", highlight=False)
-
-
-def instruments(rows: Sequence[Mapping[str, Any]]) -> None:
-    """What venues list."""
-    out = console()
-    table = titled("instruments", ["instrument", "status", "listed", "delisted", "how we know"])
-    for row in rows:
-        table.add_row(row["instrument"], row["status"], row["listed_at"] or "", row["delisted_at"] or "", row["how"])
-    out.print(table)

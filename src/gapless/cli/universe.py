@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from gapless.cli.options import COMMON, AsOf, Common, Symbols, show, split
+from gapless.cli.options import COMMON, AsOf, Common, Symbols, Universe, show, split
 
 
 def register(app: App) -> None:
@@ -15,7 +15,81 @@ def register(app: App) -> None:
     actions = App(name="actions", help="Corporate actions: splits and dividends.")
     actions.command(import_actions, name="import")
     actions.command(show_actions, name="show")
-    app.command(actions)
+    listings = App(name="instruments", help="What venues list, and since when; the names instruments went by.")
+    listings.command(sync)
+    listings.command(show_instruments, name="show")
+    listings.command(import_maps, name="import")
+    for group in (listings, actions):
+        app.command(group)
+
+
+def sync(
+    *,
+    source: str | None = None,
+    symbols: str | None = None,
+    universe: Universe = None,
+    file: Path | None = None,
+    base_url: str | None = None,
+    common: Common = COMMON,
+) -> int:
+    """Learn what sources list, and since when; what changed of an instrument opens a new version of it.
+
+    Parameters
+    ----------
+    source
+        binance or binance-usdm; otherwise the venues' own.
+    symbols
+        Of these only: VENUE:SYMBOL,… (a bare symbol needs --source).
+    file
+        Of the symbols of this file only: a symbol a line, or a JSON list.
+    base_url
+        Another address of the source.
+    """
+    from gapless.app.instruments import sync as learn
+    from gapless.cli import render_universe as render
+
+    found = learn(common.open(), name=source, base_url=base_url, symbols=symbols, universe=universe, file=file)
+    show(found) if common.json else render.imported(found)
+    return 0
+
+
+def show_instruments(symbol: str | None = None, *, as_of: str | None = None, common: Common = COMMON) -> int:
+    """Show what is known of every instrument, or every version of one.
+
+    Parameters
+    ----------
+    symbol
+        VENUE:SYMBOL; with --as-of also a ticker of that time.
+    as_of
+        What held at this time.
+    """
+    from gapless.app.instruments import lines
+    from gapless.cli import render_universe as render
+    from gapless.spans import parse_time
+
+    rows = lines(common.open(create=False), symbol, as_of=None if as_of is None else parse_time(as_of))
+    show(rows) if common.json else render.instruments(rows)
+    return 0
+
+
+def import_maps(
+    paths: Annotated[list[Path], Parameter(consume_multiple=True)], *, venue: str, common: Common = COMMON
+) -> int:
+    """Import map files: the tickers that instruments went by, their listings and delistings.
+
+    Parameters
+    ----------
+    paths
+        Files, directories or patterns; a file is called after its instrument.
+    venue
+        The venue of the instruments, for example XNAS.
+    """
+    from gapless.app.instruments import import_maps as read
+    from gapless.cli import render_universe as render
+
+    found = read(common.open(), paths, venue)
+    show(found) if common.json else render.imported(found)
+    return 0
 
 
 def import_actions(

@@ -11,7 +11,7 @@ from typing import Any
 from gapless.protocols import Answer, Listing, Segment
 from gapless.series import Instrument, Series
 from gapless.spans import EARLIEST, HOUR, LATEST, Span, SpanSet, Timeframe
-from gapless.stores import actions, overrides
+from gapless.stores import actions, instruments, overrides, recheck
 from gapless.stores.parquet import DataFile
 from gapless.stores.tail import Database
 
@@ -61,8 +61,9 @@ class Meta:
     """Typed access to the metadata tables; every method is one transaction."""
 
     def __init__(self, path: Path) -> None:
-        self.database = Database(path, _TABLES + actions.TABLES + overrides.TABLES)
+        self.database = Database(path, _TABLES + actions.TABLES + instruments.TABLES + overrides.TABLES + recheck.TABLES)
         self.actions = actions.Actions(self.database)
+        self.instruments = instruments.Instruments(self.database)
 
     # ------------------------------------------------------------ coverage index
 
@@ -116,6 +117,10 @@ class Meta:
         """Spans whose bars were learned too soon and may be asked again by now."""
         query = "SELECT instrument, start, end FROM provisional WHERE timeframe=? AND ready_at<=?"
         return _spans_by_name(self.database.rows(query, (timeframe.name, now)))
+
+    def due(self, timeframe: Timeframe, now: int) -> dict[str, SpanSet]:
+        """Spans that are old enough by now to be asked for once more (see recheck.py)."""
+        return _spans_by_name(self.database.rows(recheck.DUE, (timeframe.name, now)))
 
     def failures(self, timeframe: Timeframe) -> dict[str, list[Answer]]:
         """Requests that failed and were not answered since, per instrument."""
@@ -180,21 +185,24 @@ class Meta:
     def store_listings(self, listings: Iterable[Listing], *, how: str, now: int) -> None:
         """Remember listings; a learned date never replaces one the venue itself gave.
 
-        A source that gives no date leaves the known one alone; but what trades is not delisted.
+        A source that gives no date leaves the known one alone; but what trades is not delisted. What another source
+        said beyond stays. What changed of an instrument is a new version of it.
         """
         keep = "WHERE excluded.how != 'learned' OR listing.how = 'learned'"
+        listings = list(listings)
         with self.database.transaction() as db:
             db.executemany(
                 f"""INSERT INTO listing VALUES (?,?,?,?,?,?,?) ON CONFLICT(instrument) DO UPDATE SET
                     status=excluded.status, listed_at=coalesce(excluded.listed_at, listing.listed_at),
                     delisted_at=coalesce(excluded.delisted_at, iif(excluded.status='trading', NULL,
                     listing.delisted_at)), how=excluded.how,
-                    metadata=excluded.metadata, known_at=excluded.known_at {keep}""",
+                    metadata=json_patch(listing.metadata, excluded.metadata), known_at=excluded.known_at {keep}""",
                 [
                     (str(x.instrument), x.status, x.listed_at, x.delisted_at, how, json.dumps(dict(x.metadata)), now)
                     for x in listings
                 ],
             )
+            instruments.note(db, {str(x.instrument) for x in listings}, now)
 
     # ------------------------------------------------------------ runs
 
@@ -331,6 +339,7 @@ def _merge_answered(db: sqlite3.Connection, a: Answer) -> None:
     if a.source.startswith("file"):
         return
     _join(db, "confirmed", key, start, end)
+    recheck.note(db, a)
     if a.known_at < end + PROVISIONAL_WINDOW:
         soon = max(start, a.series.timeframe.floor(a.known_at - PROVISIONAL_WINDOW))  # the bar that closed after that
         db.execute("INSERT OR REPLACE INTO provisional VALUES (?,?,?,?,?)", (*key, soon, end, end + PROVISIONAL_WINDOW))

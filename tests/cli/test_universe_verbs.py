@@ -1,0 +1,61 @@
+"""The verbs about instruments, universes and corporate actions, through the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gapless.sim import SimConfig, running
+
+CALM = SimConfig(symbols=("BTCUSDT", "ETHUSDT", "SOLUSDT"), outages_per_month=0, halts_per_month=0)
+
+
+@pytest.fixture(scope="module")
+def venue() -> Iterator[str]:
+    with running(CALM) as found:
+        yield found.url
+
+
+def test_the_verbs_of_instruments(gapless: Callable[..., Any], venue: str) -> None:
+    """sync and show, of all and of one, now and as of a time; an unknown one names the nearest."""
+    done = gapless("instruments", "sync", "--source", "binance", "--base-url", venue, "--json").json
+    assert (done["instruments"], done["versions"]) == (3, 3)
+    (row,) = gapless("instruments", "show", "BINANCE:BTCUSDT", "--json").json
+    assert (row["status"], row["metadata"]["quote"], row["valid_to"]) == ("trading", "USDT", None)
+    assert "BINANCE:ETHUSDT" in gapless("instruments", "show").out
+    assert gapless("instruments", "show", "BINANCE:ETHUSDT", "--as-of", "2020-01-01").code == 0
+    assert gapless("instruments", "show", "BINANCE:BTCUSD", "--json").json["error"]["type"] == "UnknownName"
+
+
+def test_the_verbs_of_corporate_actions(gapless: Callable[..., Any]) -> None:
+    """Import, show, and bars adjusted; a time for actions without an adjustment is a wrong call."""
+    Path("bars.csv").write_text(
+        "ts,open,high,low,close,volume\n2014-06-06,700,700,700,700,1\n2014-06-09,100,100,100,100,7\n"
+    )
+    Path("splits.csv").write_text("ticker,ex_date,ratio\nAAPL,2014-06-09,7\n")
+    assert (
+        gapless("import", "bars.csv", "--venue", "XNAS", "--timeframe", "1d", "--symbol", "AAPL", "--tz", "UTC").code
+        < 2
+    )
+    done = gapless("actions", "import", "splits.csv", "--venue", "XNAS", "--json").json
+    assert (done["written"], done["notes"]) == (1, [])
+    assert gapless("actions", "show", "--json").json[0]["ex"] == "2014-06-09"
+    assert "7 for 1" in gapless("actions", "show", "--symbols", "XNAS:AAPL").out
+    rows = gapless("bars", "XNAS:AAPL", "1d", "--adjust", "splits", "--json").json
+    assert [(r["close"], r["volume"]) for r in rows] == [(pytest.approx(100), pytest.approx(7)), (100, 7)]
+    assert gapless("bars", "XNAS:AAPL", "1d", "--adjust-as-of", "2020-01-01").code == 2
+
+
+def test_import_by_the_tickers_of_the_time(gapless: Callable[..., Any]) -> None:
+    """Rows of one ticker over a rename go to two instruments; without maps the option is an error."""
+    lines = [f"{day},1,1,1,1,1" for day in ("2014-04-01", "2014-04-02", "2014-04-03")]
+    Path("GOOG.csv").write_text("\n".join(["ts,open,high,low,close,volume", *lines, ""]))
+    Path("googl.csv").write_text("20040819,goog,Q\n20140402,goog,Q\n20501231,googl,Q\n")
+    words = ("import", "GOOG.csv", "--venue", "XNAS", "--timeframe", "1d", "--symbol", "GOOG", "--tz", "UTC")
+    assert gapless(*words, "--tickers", "then").code == 2
+    assert gapless("instruments", "import", "googl.csv", "--venue", "XNAS", "--json").json["names"] == 2
+    found = {s["instrument"]: s["written"] for s in gapless(*words, "--tickers", "then", "--json").json["series"]}
+    assert found == {"XNAS:GOOGL": 2, "XNAS:GOOG": 1}
