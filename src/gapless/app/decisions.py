@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -89,7 +88,7 @@ def replay(
         "alerts": fired,
         "positions": [p.to_dict() for p in folded(events)],
         "rules": {name: count.to_dict() for name, count in table.rules.counts().items()},
-        "never_passing": [asdict(n) for n in table.rules.never_passing(1)],
+        "never_passing": [str(n) for n in table.rules.never_passing(1)],
     }  # fmt: skip
 
 

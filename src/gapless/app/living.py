@@ -43,6 +43,7 @@ from gapless.spans import SECOND, Timeframe, parse_duration
 from gapless.stores.journal import JOURNAL, Journal
 from gapless.stores.moments import MomentWriter
 
+_ENOUGH = 500  # bars a rule has looked at before a part that never passed is worth a word
 _REPORT = 2.0  # seconds between writes of live.json
 _PATIENCE = 1.0  # seconds until another writer of the lake is told as trouble; we wait for it as long as it takes
 _TOLD = ("opened", "partial", "closed")
@@ -284,6 +285,7 @@ class Desktop:
         return {
             "run": self.run_id, "pid": os.getpid(), "now": self.live.now(), **self.health.to_dict(), "feeds": feeds,
             "channels": channels, "rules": rules,
+            "never_passing": [str(n) for d in self.desks.values() for n in d.rules.never_passing(_ENOUGH)],
             "open_positions": sum(len(d.positions.live) for d in self.desks.values()),
         }  # fmt: skip
 

@@ -29,6 +29,8 @@ def lived(state: Mapping[str, Any]) -> None:
             f"decided and durable {took['p50']:.1f} ms after the last bar of a bar time was received (99 %: "
             f"{took['p99']:.1f} ms)", style="dim", highlight=False,
         )  # fmt: skip
+    for lack in state["never_passing"]:
+        out.print(lack, style="yellow", highlight=False)
     for trouble in state["degraded"]:
         out.print(f"✗ {trouble['part']} since {trouble['since']}: {trouble['reason']}", style="bold red")
     if not state["degraded"]:
@@ -77,7 +79,7 @@ def replayed(found: Mapping[str, Any]) -> None:
             )
     out.print(table)
     for lack in found["never_passing"]:
-        out.print(f"never passed: {lack['rule']}: {lack['part']['text']}", style="red", highlight=False)
+        out.print(lack, style="yellow", highlight=False)
     if found["positions"]:
         positions(found["positions"])
     out.print(
