@@ -93,7 +93,9 @@ def wanted(
     wide = max_concurrent or lake.config.backfill.max_concurrent
     only_files = source is not None and source.endswith(ARCHIVE)
     alone = source is not None
-    return Wanted(lake, verb, parts, span, wide, alone, files=only_files or not alone, pages=not only_files)
+    return Wanted(
+        lake, verb, parts, span, wide, alone, verify=verify, files=only_files or not alone, pages=not only_files
+    )
 
 
 def _timeframes(lake: Lake, verb: str, text: str | None) -> list[Timeframe]:

@@ -134,6 +134,8 @@ class What:
         Another address of the source, for example a simulated venue.
     max_concurrent
         Requests under way at once.
+    verify
+        Ask again, too, for what was learned 1, 3 or 30 days before, so that what the source revised since is found.
     """
 
     symbols: str | None = None
@@ -145,6 +147,7 @@ class What:
     source: str | None = None
     base_url: str | None = None
     max_concurrent: int | None = None
+    verify: Annotated[bool, Parameter(negative="")] = False
 
 
 COMMON = Common()

@@ -74,7 +74,7 @@ class Audit:
 
     def made_good(self, open_still: Collection[Series]) -> None:
         """Errors of series that another source completed say so: they are no failure of the run."""
-        by = {f"{h['instrument']} {h['timeframe']}": str(h["to"]) for h in self.handovers if h["filled"]}
+        by = {f"{h['instrument']} {h['timeframe']}": str(h["to"]) for h in self.handovers}
         for error in self.errors:
             if error["series"] in by and error["series"] not in map(str, open_still):
                 error.setdefault("made_good_by", by[error["series"]])

@@ -61,7 +61,8 @@ class Meta:
     """Typed access to the metadata tables; every method is one transaction."""
 
     def __init__(self, path: Path) -> None:
-        self.database = Database(path, _TABLES + actions.TABLES + instruments.TABLES + overrides.TABLES + recheck.TABLES)
+        beside = actions.TABLES + instruments.TABLES + overrides.TABLES + recheck.TABLES
+        self.database = Database(path, _TABLES + beside)
         self.actions = actions.Actions(self.database)
         self.instruments = instruments.Instruments(self.database)
 
