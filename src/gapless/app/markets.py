@@ -44,6 +44,7 @@ VENDORS = {
 }
 
 
+BUCKET = "/data.binance.vision"  # where the archive is on an address that serves both
 ARCHIVE = "-archive"  # after the name of a source: the files of its archive alone
 
 
@@ -113,11 +114,9 @@ def archive(config: Config, made: Source) -> Archive | None:
     vendor = VENDORS.get(section.kind or made.name)
     if vendor is None or vendor.archive is None or section.archive == "none":
         return None
-    usual = vendor.make().base_url
-    address = section.archive or (None if made.base_url == usual else made.base_url)
-    beside = (
-        vendor.archive(address, bucket=f"{address.rstrip('/')}/data.binance.vision") if address else vendor.archive()
-    )
+    elsewhere = None if made.base_url == vendor.make().base_url else f"{made.base_url.rstrip('/')}{BUCKET}"
+    address = section.archive or elsewhere
+    beside = vendor.archive(address, bucket=f"{address.rstrip('/')}/") if address else vendor.archive()
     beside.name = made.name + ARCHIVE
     return beside
 

@@ -36,7 +36,7 @@ from gapless.protocols import Archive, Clock, Counts, Listing, Source, Store
 from gapless.series import Series
 from gapless.spans import SECOND, Span, SpanSet
 
-ARCHIVE_ATTEMPTS = 3  # of one file, before its bars are asked for page by page
+ARCHIVE_ATTEMPTS = 5  # of one file, before its bars are asked for page by page
 
 
 @dataclass(frozen=True, slots=True)

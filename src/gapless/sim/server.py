@@ -23,7 +23,6 @@ from gapless.sim.rules import APIS, Api
 from gapless.sim.sockets import add_sockets, open_sockets
 from gapless.sim.vendors import vendors
 from gapless.sim.vendors.desk import Desk
-from gapless.sim.vendors.archive import add_archive
 from gapless.spans import SpanSet, Timeframe, iso, parse_duration, parse_time
 
 ENDPOINTS = ("ping", "time", "exchangeInfo", "klines")
@@ -38,7 +37,6 @@ def application(exchange: Exchange) -> web.Application:
     for vendor in vendors(exchange):
         app.router.add_get(vendor.root + "{path:/.*}", partial(_beside, Desk(exchange, vendor)))
     add_sockets(app, exchange)
-    add_archive(app, exchange)
     for name, look in _LOOKS.items():
         app.router.add_get(f"/sim/{name}", partial(_look, exchange, look))
     app.router.add_post("/sim/clock", partial(_look, exchange, _advance))

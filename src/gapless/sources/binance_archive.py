@@ -30,7 +30,7 @@ from gapless.sources.reading import MICROS_FROM, head
 from gapless.spans import DAY, HOUR, Span, parse_time, to_datetime
 
 ADDRESS = "https://data.binance.vision"
-BUCKET = "https://s3-ap-northeast-1.amazonaws.com/data.binance.vision"
+BUCKET = "https://s3-ap-northeast-1.amazonaws.com/data.binance.vision/"
 _ROW_BYTES = 32  # of a zipped minute
 _LONGEST_ROW = 400  # bytes of text; a file that would unpack to more is no archive of bars
 _MONTH_AFTER = DAY  # after the first Monday of the next month
@@ -143,12 +143,12 @@ class BinanceArchive:
         return None
 
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> SourceError:
-        """404 and the bucket's 403 mean that there is no such file."""
+        """404 means that there is no such file."""
         said = f"{self.name} answered {status}: {head(body)}"
         if status == 404:
             return _Absent(said)
-        if status in (429, 503):
-            return Throttled(said)
+        if status in (418, 429):
+            return Throttled(said, banned=status == 418)
         return Faulty(said) if status >= 500 else Refused(said, hint="check the archive's address")
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 def vendors(exchange: Exchange) -> list[Vendor]:
     """One of each."""
+    from gapless.sim.vendors.archive import ArchiveDesk
     from gapless.sim.vendors.bitfinex import BitfinexDesk
+    from gapless.sim.vendors.polygon import PolygonDesk
 
-    return [BitfinexDesk(exchange)]
+    return [ArchiveDesk(exchange), BitfinexDesk(exchange), PolygonDesk(exchange)]

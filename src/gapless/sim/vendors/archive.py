@@ -7,18 +7,17 @@ though it should be), ``zip_damaged`` (other bytes than listed).
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import io
 import zipfile
-from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
-
-from aiohttp import web
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 
 from gapless.sim.blocks import truth_block
 from gapless.sim.exchange import Exchange
+from gapless.sim.refusals import Refusal, Reply
 from gapless.sim.rules import APIS, Api
+from gapless.sim.vendors.desk import Call
 from gapless.spans import DAY, HOUR, Span, Timeframe, parse_time, to_datetime
 
 ROOTS = {"BINANCE": "data/spot", "BINANCEUSDM": "data/futures/um"}
@@ -27,18 +26,63 @@ _HEADER = (
     b"ignore\n"
 )
 _MICROS_FROM = parse_time("2025-01-01")
+_XML = "application/xml"
 _KEPT = 16  # zips in memory; of all others the digest is remembered, and they are made again
 _KEYS = 1000  # in one answer of the bucket
 _FORMS = {"monthly": "%Y-%m", "daily": "%Y-%m-%d"}
 
 
-def add_archive(app: web.Application, exchange: Exchange) -> None:
-    """The files below ``/data/``, and the bucket's list at ``/data.binance.vision``."""
-    shelves = {ROOTS[api.venue]: Shelf(exchange, api) for api in APIS}
-    for root, shelf in shelves.items():
-        path = f"/{root}/{{kind:monthly|daily}}/klines/{{symbol}}/{{timeframe}}/{{file}}"
-        app.router.add_get(path, partial(_file, exchange, shelf))
-    app.router.add_get("/data.binance.vision", partial(_listing, exchange, shelves))
+class ArchiveDesk:
+    """The bucket: files below ``/data/``, and what there is of them at ``/``."""
+
+    root = "/data.binance.vision"
+    limit = 0
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.shelves = {ROOTS[api.venue]: Shelf(exchange, api) for api in APIS}
+
+    def answer(self, call: Call) -> Reply:
+        """A zip, a checksum, or the bucket's list; raises Refusal (404) for what is not there."""
+        return self._listing(call.params) if call.path == "/" else self._file(call.path)
+
+    def slow_down(self, status: int, wait: int) -> Reply:
+        """S3's words."""
+        return Reply(status, _error("SlowDown"), {"Retry-After": str(wait)}, _XML)
+
+    def unwell(self, which: int) -> Reply:
+        """S3 knows two ways."""
+        return Reply(*((500, _error("InternalError")), (503, _error("ServiceUnavailable")))[which % 2], {}, _XML)
+
+    def _file(self, path: str) -> Reply:
+        shelf, kind, symbol, timeframe, file = self._place(path.strip("/"))
+        found = shelf.find(symbol, timeframe, kind, file) if shelf and kind in _FORMS else None
+        if found is None:
+            raise Refusal(Reply(404, _error("NoSuchKey"), {}, _XML))
+        return Reply(200, found, {}, "application/zip")
+
+    def _listing(self, params: Mapping[str, str]) -> Reply:
+        """What the bucket has below ``prefix`` (a whole folder), after ``marker``; at most ``max-keys``."""
+        folder, most = params.get("prefix", "").rstrip("/"), min(_KEYS, int(params.get("max-keys", _KEYS)))
+        shelf, kind, symbol, timeframe, _ = self._place(f"{folder}/")
+        keys: list[str] = []
+        if shelf and kind in _FORMS and symbol in shelf.truth.symbols and timeframe in Timeframe.ALL:
+            keys = shelf.listed(symbol, Timeframe.ALL[timeframe], kind, folder, params.get("marker", ""), most)
+        more = "true" if len(keys) > most else "false"
+        body = (
+            '<?xml version="1.0" encoding="UTF-8"?>\n'
+            '<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+            f"<IsTruncated>{more}</IsTruncated>{''.join(keys[:most])}</ListBucketResult>"
+        )
+        return Reply(200, body.encode(), {}, _XML)
+
+    def _place(self, key: str) -> tuple[Shelf | None, str, str, str, str]:
+        """The parts of ``data/spot/monthly/klines/BTCUSDT/1m/file``; no shelf for what is none."""
+        root, _, rest = key.partition("/klines/")
+        market, _, kind = root.rpartition("/")
+        parts = rest.split("/")
+        if len(parts) != 3:
+            return None, kind, "", "", ""
+        return self.shelves.get(market), kind, parts[0], parts[1], parts[2]
 
 
 class Shelf:
@@ -127,34 +171,8 @@ def _in_micros(line: bytes) -> bytes:
     return b",".join(cells) + b"\n"
 
 
-async def _file(exchange: Exchange, shelf: Shelf, request: web.Request) -> web.Response:
-    words = [request.match_info[name] for name in ("symbol", "timeframe", "kind", "file")]
-    found = await asyncio.to_thread(shelf.find, *words)
-    exchange.requests[f"archive file {200 if found else 404}"] += 1
-    if found is None:
-        return web.Response(status=404, text="<Error><Code>NoSuchKey</Code></Error>", content_type="application/xml")
-    return web.Response(body=found, content_type="application/zip")
-
-
-async def _listing(exchange: Exchange, shelves: dict[str, Shelf], request: web.Request) -> web.Response:
-    """What the bucket has below ``prefix`` (a whole folder), after ``marker``; at most ``max-keys``."""
-    exchange.requests["archive list 200"] += 1
-    root, _, rest = request.query.get("prefix", "").partition("/klines/")
-    market, _, kind = root.rpartition("/")
-    symbol, _, timeframe = rest.rstrip("/").partition("/")
-    most = min(_KEYS, int(request.query.get("max-keys", _KEYS)))
-    shelf, keys = shelves.get(market), list[str]()
-    if shelf and kind in _FORMS and symbol in shelf.truth.symbols and timeframe in Timeframe.ALL:
-        listed = partial(shelf.listed, symbol, Timeframe.ALL[timeframe], kind)
-        keys = await asyncio.to_thread(
-            listed, f"{root}/klines/{symbol}/{timeframe}", request.query.get("marker", ""), most
-        )
-    more = "true" if len(keys) > most else "false"
-    body = (
-        '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
-        f"<IsTruncated>{more}</IsTruncated>{''.join(keys[:most])}</ListBucketResult>"
-    )
-    return web.Response(text=body, content_type="application/xml")
+def _error(code: str) -> bytes:
+    return f"<Error><Code>{code}</Code></Error>".encode()
 
 
 def _entry(key: str, digest: str) -> str:
