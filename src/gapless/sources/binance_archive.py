@@ -14,6 +14,7 @@ import asyncio
 import hashlib
 import io
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -184,7 +185,7 @@ def _unzipped(where: str, body: bytes, offer: Offer) -> bytes:
             if member.file_size > (offer.bytes // _ROW_BYTES + 2) * _LONGEST_ROW:
                 raise Faulty(f"{where}: would unpack to {member.file_size:,} bytes.")
             return archive.read(member)
-    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
         raise Faulty(f"{where}: is no archive of one table: {error}.") from error
 
 
