@@ -186,12 +186,13 @@ class Tail:
 
     def gather(self, timeframe: Timeframe, *, least: int = 60) -> int:
         """Join the moments of a timeframe, if there are ``least`` of them, into one ordinary chunk; how many."""
-        query = """SELECT DISTINCT chunk.id, checksum, body FROM chunk JOIN held ON held.chunk = chunk.id
-                   WHERE timeframe=? AND kind='bars' AND instrument LIKE ? ORDER BY chunk.id"""
+        where = """FROM chunk WHERE timeframe=? AND kind='bars' AND id IN (
+                   SELECT chunk FROM held WHERE instrument >= ? AND instrument < ?)"""
+        moments = (timeframe.name, _ROSTER, chr(ord(_ROSTER) + 1))
+        if self.database.rows(f"SELECT count(*) {where}", moments)[0][0] < least:
+            return 0
         with self.database.transaction() as db:
-            found = db.execute(query, (timeframe.name, f"{_ROSTER}%")).fetchall()
-            if len(found) < least:
-                return 0
+            found = db.execute(f"SELECT id, checksum, body {where} ORDER BY id", moments).fetchall()
             rows = pl.concat([self._decode(row) for row in found])
             ordered = rows.sort("instrument", "ts", "known_at", maintain_order=True)
             self._insert(db, "bars", timeframe, ordered.unique(["instrument", "ts"], keep="last", maintain_order=True))
