@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from gapless.errors import LakeDamaged
+from gapless.notify.outbox import Delivery
 from gapless.spans import DAY, MINUTE, Timeframe
 from gapless.stores.journal import Entry, Journal
 
@@ -76,6 +78,18 @@ def test_checkpoints_thin_out(journal: Journal) -> None:
     with journal.database.transaction() as db:
         db.execute("UPDATE checkpoint SET body=?", (b"x",))
     assert journal.checkpoint("1m", 3 * DAY + 23 * 60 * MINUTE) is None
+
+
+def test_letters_are_kept_once_with_the_decision(tmp_path: Path) -> None:
+    """What is to be sent is durable with what it tells of; said again, it is no second letter; newest are told last."""
+    made = [Delivery(f"{n}@ops", "ops", "fired", f"alert {n}", "{}", n) for n in range(3)]
+    journal = Journal(tmp_path / "live.sqlite", teller=lambda changes: made[: len(changes.added)])
+    journal.decide(M1, 0, 0, [entry("a", 0), entry("b", 0)], now=5)
+    journal.put(made)
+    journal.mark([replace(made[0], state="sent", attempts=1)])
+    assert journal.sent() == {"queued": 2, "sent": 1}
+    assert [letter["subject"] for letter in journal.told("ops", 2)] == ["alert 1", "alert 2"]
+    assert journal.told("other", 9) == []
 
 
 def test_facts_are_kept(journal: Journal) -> None:

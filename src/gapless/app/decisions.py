@@ -45,6 +45,17 @@ def _times(entry: Mapping[str, Any]) -> dict[str, Any]:
     return rest | {"known_at": iso(entry["known_at"])} | ({"withdrawn_at": iso(gone)} if gone is not None else {})
 
 
+def sent(lake: Lake, *, channel: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+    """What was to be told to whom, and how that went: the newest ``limit``, oldest first."""
+    known = journal(lake)
+    found = known.told(channel, limit) if known is not None else []
+    return [
+        {k: v for k, v in letter.items() if k not in ("payload", "made_at", "next_try")}
+        | {"made_at": iso(letter["made_at"])}
+        for letter in found
+    ]
+
+
 def positions(lake: Lake, *, state: str | None = None) -> list[Position]:
     """Positions by the time of their signal."""
     known = journal(lake)

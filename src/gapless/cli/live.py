@@ -16,7 +16,7 @@ def register(app: App) -> None:
     app.command(positions)
     app.command(report)
     told = App(name="alerts", help="What the rules said, and would have said.")
-    for verb, name in ((list_alerts, "list"), (replay, "replay"), (try_channel, "test")):
+    for verb, name in ((list_alerts, "list"), (replay, "replay"), (try_channel, "test"), (list_sent, "sent")):
         told.command(verb, name=name)
     app.command(told)
 
@@ -147,6 +147,24 @@ def try_channel(name: str, *, common: Common = COMMON) -> int:
     else:
         print(f"{name}: {outcome or 'sent'}")
     return 1 if outcome else 0
+
+
+def list_sent(*, channel: str | None = None, limit: int = 100, common: Common = COMMON) -> int:
+    """What was told to whom: alerts, positions, trouble; sent, waiting or given up.
+
+    Parameters
+    ----------
+    channel
+        Only this one's.
+    limit
+        So many of the newest.
+    """
+    from gapless.app import decisions
+    from gapless.cli import render_live as render
+
+    found = decisions.sent(common.open(create=False), channel=channel, limit=limit)
+    show(found) if common.json else render.sent(found)
+    return 0
 
 
 def positions(

@@ -56,6 +56,22 @@ def alerts(rows: Sequence[Mapping[str, Any]]) -> None:
     out.print(table)
 
 
+_STATES = {"sent": "green", "failed": "red", "suppressed": "dim"}
+
+
+def sent(rows: Sequence[Mapping[str, Any]]) -> None:
+    """One line a message and channel."""
+    out = console()
+    if not rows:
+        out.print("nothing was to be sent", style="dim")
+        return
+    table = titled("messages", ["made", "channel", "subject", "state", "tries", "error"], ["tries"])
+    for row in rows:
+        state = Text(row["state"], style=_STATES.get(row["state"], "yellow"))
+        table.add_row(row["made_at"], row["channel"], row["subject"], state, str(row["attempts"]), row["error"])
+    out.print(table)
+
+
 def _evidence(row: Mapping[str, Any]) -> str:
     values = ", ".join(f"{name} {value:.4g}" for name, value in row["evidence"].items() if value is not None)
     return values + (f"; followed by {', '.join(row['members'])}" if row["members"] else "")

@@ -241,6 +241,13 @@ class Journal:
         query = f"SELECT {', '.join(_LETTER)} FROM letter WHERE {' AND '.join(where)} ORDER BY seq LIMIT ?"
         return [make(**dict(zip(_LETTER, row, strict=True))) for row in self.database.rows(query, (*values, limit))]
 
+    def told(self, channel: str | None, limit: int) -> list[dict[str, Any]]:
+        """The newest ``limit`` letters, oldest first."""
+        where, values = ("WHERE channel=?", [channel]) if channel is not None else ("", [])
+        query = f"SELECT {', '.join(_LETTER)} FROM letter {where} ORDER BY seq DESC LIMIT ?"
+        rows = self.database.rows(query, (*values, limit))
+        return [dict(zip(_LETTER, row, strict=True)) for row in reversed(rows)]
+
     def mark(self, letters: Sequence[Letter]) -> None:
         """Keep state, attempts, error and next_try of these, in one go. Durable on return."""
         values = [(x.state, x.attempts, x.error, x.next_try, x.id) for x in letters]
