@@ -22,6 +22,7 @@ from gapless.notify import template as templates
 from gapless.notify.channel import Address, Channel
 from gapless.notify.message import ALERT_FIELDS, Kind
 from gapless.notify.outbox import LONGEST
+from gapless.selection.written import UniverseSection
 from gapless.series import Instrument
 from gapless.spans import Timeframe, parse_duration
 
@@ -98,17 +99,6 @@ class SourceSection(Section):
     @classmethod
     def _durations(cls, value: str) -> str:
         return _checked(value, parse_duration)
-
-
-class UniverseSection(Section):
-    """A named list of instruments."""
-
-    symbols: tuple[str, ...] = Field(strict=False)
-
-    @field_validator("symbols")
-    @classmethod
-    def _instruments(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(_checked(v, Instrument.parse) for v in value)
 
 
 class NotifySection(Section):
@@ -344,6 +334,11 @@ max_concurrent = 8            # requests under way at once
 
 # [universes.majors]
 # symbols = ["BINANCE:BTCUSDT", "BINANCE:ETHUSDT"]
+
+# [universes.liquid]          # or what they must be like: gapless universe select liquid
+# quote = ["USDT"]
+# liquidity = { days = 30, min = 1e6 }
+# top = 50
 
 # [venues.MYVENUE]            # for venues gapless does not know
 # calendar = "24/7"           # or an exchange calendar: "XNYS", "CMES", …

@@ -65,7 +65,10 @@ def test_no_page_names_a_machine(page: Path) -> None:
     assert re.findall(r"(?<![\w.:/])/(?:home|work|root|tmp|Users|private)/\S*", page.read_text(encoding="utf-8")) == []
 
 
-@pytest.mark.parametrize("name", ["python.md", "configuration.md", "lake.md", "architecture.md"])
+EXAMPLES = ["python.md", "configuration.md", "lake.md", "architecture.md", "universes.md", "corporate_actions.md"]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_the_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every prompt of a page gives what the page says, in order, in an empty directory."""
     monkeypatch.chdir(tmp_path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -13,6 +13,7 @@ import polars as pl
 from gapless.adjust import ADJUSTMENTS, Action, Cut, adjusted, check_whole, chosen, dividend, from_factors, known, split
 from gapless.app.markets import market
 from gapless.config import Config
+from gapless.engine.views import Adjusted, BarStore
 from gapless.errors import InputError, UnknownName, UsageError
 from gapless.series import Instrument
 from gapless.sources.files import expand
@@ -151,14 +152,26 @@ def adjust_bars(
     store: Store, config: Config, frame: pl.DataFrame, timeframe: Timeframe, adjust: str, *, as_of: int | None
 ) -> pl.DataFrame:
     """Bars with splits, or all actions, taken out: those that were known and had taken effect at ``as_of``, or now."""
-    at = store.clock() if as_of is None else as_of
     names = frame["instrument"].unique().to_list()
     _check_venues(store, names, adjust)
+    at = store.clock() if as_of is None else as_of
+    return _taken_out(frame, known(chosen(store.meta.actions.of(names, as_of=as_of), adjust), at), config, timeframe)
+
+
+def in_effect(store: Store, config: Config, adjust: str, at: int) -> Callable[[BarStore], BarStore]:
+    """A view of bars without the actions that had taken effect at a time, whenever we learned of them."""
+    actions = [a for a in chosen(store.meta.actions.of(None), adjust) if a.ex <= at]
+    if not actions:
+        return lambda bars: bars  # what is built may be read
+    return lambda bars: Adjusted(bars, lambda timeframe, frame: _taken_out(frame, actions, config, timeframe))
+
+
+def _taken_out(frame: pl.DataFrame, actions: Sequence[Action], config: Config, timeframe: Timeframe) -> pl.DataFrame:
     by_name: dict[str, list[Action]] = {}
-    for action in known(chosen(store.meta.actions.of(names, as_of=as_of), adjust), at):
+    for action in actions:
         by_name.setdefault(action.instrument, []).append(action)
-    parts = frame.partition_by("instrument", maintain_order=True) if by_name else [frame]
-    return pl.concat(_adjust_one(part, by_name, config, timeframe) for part in parts)
+    parts = frame.partition_by("instrument", maintain_order=True) if by_name else []
+    return pl.concat(_adjust_one(part, by_name, config, timeframe) for part in parts) if parts else frame
 
 
 def _check_venues(store: Store, names: Sequence[str], adjust: str) -> None:
@@ -175,7 +188,7 @@ def _check_venues(store: Store, names: Sequence[str], adjust: str) -> None:
 def _adjust_one(
     part: pl.DataFrame, by_name: dict[str, list[Action]], config: Config, timeframe: Timeframe
 ) -> pl.DataFrame:
-    actions = by_name.get(str(part["instrument"][0]), []) if part.height else []
+    actions = by_name.get(str(part["instrument"][0]), [])
     if not actions:
         return part
     cut = cut_of(config, Instrument.parse(actions[0].instrument).venue, timeframe)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
-from gapless.app import fallback, markets
+from gapless.app import fallback, selecting
 from gapless.app.coverage import assess
 from gapless.app.lake import Lake
 from gapless.app.markets import ARCHIVE, VENDORS, archive, patience, source, source_name
@@ -111,7 +111,7 @@ def _instruments(
     if symbols and universe:
         raise UsageError("--symbols and --universe were both given.", hint="give one of them")
     if universe is not None:
-        return markets.universe(lake.config, universe)
+        return selecting.universe(lake.store, lake.config, universe)
     if symbols:
         plain = (source or "").removesuffix(ARCHIVE)
         venue = VENDORS[plain].venue if plain in VENDORS else None

@@ -6,11 +6,9 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gapless.app import markets
 from gapless.app.lake import Lake
 from gapless.app.reading import by_timeframe, view
 from gapless.app.runs import Run
-from gapless.config import Config
 from gapless.engine.build import build, differing
 from gapless.engine.views import Folded
 from gapless.errors import UnknownName, UsageError
@@ -40,11 +38,11 @@ def chosen(config: Mapping[str, str], text: str | None) -> dict[str, str]:
     return found
 
 
-def named(config: Config, symbols: Sequence[str] | None, universe: str | None) -> Sequence[str] | None:
+def named(lake: Lake, symbols: Sequence[str] | None, universe: str | None) -> Sequence[str] | None:
     """The instruments of a call, from one of two ways to name them; None for all."""
     if symbols and universe:
         raise UsageError("--symbols and --universe were both given.", hint="give one of them")
-    return symbols if universe is None else [str(i) for i in markets.universe(config, universe)]
+    return symbols if universe is None else lake.universe(universe).current()
 
 
 def build_features(

@@ -10,8 +10,9 @@ from typing import Any
 
 import polars as pl
 
+from gapless.app import selecting
 from gapless.app.lake import Lake
-from gapless.app.markets import VENDORS, market, patience, source, source_name, universe
+from gapless.app.markets import VENDORS, market, patience, source, source_name
 from gapless.engine.backfill import fetch_listings
 from gapless.errors import UnknownName, UsageError
 from gapless.protocols import Listing, Source
@@ -56,7 +57,7 @@ def _scope(
     if sum(x is not None for x in (symbols, group, file)) > 1:
         raise UsageError("--symbols, --universe and --file name instruments each.", hint="give one of them")
     if group is not None:
-        return universe(lake.config, group)
+        return selecting.universe(lake.store, lake.config, group)
     texts = read_symbols(file) if file is not None else None if symbols is None else symbols.split(",")
     venue = VENDORS[name].venue if name in VENDORS else None
     return None if texts is None else sorted({Instrument.parse(t, venue=venue) for t in texts if t.strip()})

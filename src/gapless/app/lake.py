@@ -23,6 +23,8 @@ from gapless.stores.lake import Lake as Store
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from gapless.app.selecting import Universe
+
 Time = Union[str, "datetime", int, None]
 _FILLS = ("none", "flat")
 _GAPS: dict[str, Any] = {
@@ -266,6 +268,12 @@ class Lake:
         from gapless.app import decisions
 
         return [position.to_dict() for position in decisions.positions(self)]
+
+    def universe(self, name: str) -> Universe:
+        """A universe of the configuration: ``.at(t)`` has its members at a time, ``.select(t)`` why."""
+        from gapless.app.selecting import Universe
+
+        return Universe(self.store, self.config, name)
 
     def timeframes(self) -> list[str]:
         """Timeframes the lake knows anything of."""

@@ -378,10 +378,7 @@ def _instruments(lake: Lake, wanted: Wanted) -> tuple[str, ...]:
         raise UsageError("--symbols and --universe were both given.", hint="give one of them")
     universe = wanted.universe or (None if wanted.symbols or section.symbols else section.universe)
     if universe is not None:
-        if universe not in lake.config.universes:
-            hint = "write it as [universes.NAME] in gapless.toml"
-            raise UnknownName("universe", universe, lake.config.universes, hint=hint)
-        return tuple(lake.config.universes[universe].symbols)
+        return tuple(lake.universe(universe).current())
     named = wanted.symbols.split(",") if wanted.symbols else list(section.symbols)
     if not named:
         raise UsageError("live of what?", hint="give --symbols or --universe, or [live] symbols in gapless.toml")

@@ -10,7 +10,6 @@ from gapless.calendars import MarketCalendar, Override, calendar, venue_calendar
 from gapless.config import CalendarSection, Config, SourceSection
 from gapless.errors import UnknownName, UsageError
 from gapless.protocols import Archive, LiveSource, Source
-from gapless.series import Instrument
 from gapless.sources import binance, binance_archive, binance_live, bitfinex
 from gapless.spans import SECOND, parse_duration
 
@@ -68,13 +67,6 @@ def market(config: Config, venue: str) -> MarketCalendar:
     ]
     extended = name != "24/7" and venue in config.venues and config.venues[venue].extended
     return calendar(name, overrides=overrides, extended=extended)
-
-
-def universe(config: Config, name: str) -> list[Instrument]:
-    """The instruments of a list that the configuration names."""
-    if name not in config.universes:
-        raise UnknownName("universe", name, config.universes, hint="" if config.universes else "write [universes.NAME]")
-    return [Instrument.parse(s) for s in config.universes[name].symbols]
 
 
 def source_name(config: Config, venue: str) -> str:

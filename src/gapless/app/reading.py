@@ -7,7 +7,7 @@ ahead: each row has the value of the last longer bar that was final when the row
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -15,7 +15,6 @@ import numpy as np
 import polars as pl
 
 from gapless.app.markets import market
-from gapless.app.markets import universe as named_universe
 from gapless.bars import TS
 from gapless.config import Config
 from gapless.engine import across
@@ -58,9 +57,15 @@ def own_bars(text: str) -> tuple[str, Timeframe | None]:
     return (suffix["body"], Timeframe.parse(suffix["timeframe"])) if suffix else (text, None)
 
 
-def view(store: Store, config: Config, *, as_of: int | None = None) -> Folded:
-    """The bars of a lake, longer ones folded where they are not stored, as known at a time if one is given."""
+def view(
+    store: Store, config: Config, *, as_of: int | None = None, adjust: Callable[[BarStore], BarStore] | None = None
+) -> Folded:
+    """The bars of a lake, longer ones folded where they are not stored, as known at a time if one is given.
+
+    ``adjust`` lays another view over the stored bars, before any are folded.
+    """
     bars: BarStore = store if as_of is None else AsKnown(store, as_of)  # type: ignore[assignment]
+    bars = bars if adjust is None else adjust(bars)
     return Folded(bars, store.timeframes(), lambda venue: market(config, venue))
 
 
@@ -76,17 +81,21 @@ def features(
     layout: Layout = "wide",
     scope: Scope | None = None,
     universe: str | None = None,
+    adjust: Callable[[BarStore], BarStore] | None = None,
 ) -> pl.DataFrame:
     """instrument, ts, available_at, and a column a feature; long: instrument, ts, available_at, feature, value.
 
     ``scope`` is how features that compare instruments do so; left out, with the configured groups. ``universe``: they
     compare the instruments of that configured list; rows are of ``instruments``, or of the list.
     """
-    bars = view(store, config, as_of=as_of)
+    bars = view(store, config, as_of=as_of, adjust=adjust)
     groups = by_timeframe(wanted, timeframe)
     scope, asked = scope or Scope(config.groups), instruments
     if universe is not None:
-        instruments, scope = _among(named_universe(config, universe), asked, scope, groups)
+        from gapless.app.selecting import population  # which reads features itself
+
+        names, when = population(store, config, universe, span)
+        instruments, scope = _among(names, when, asked, scope, groups)
     scope = _scope(scope, groups)
     own = groups.pop(timeframe)
     rows = _own(bars, own, instruments, timeframe, span, scope)
@@ -98,8 +107,8 @@ def features(
         rows = _join(rows, theirs, [n for n in theirs.columns if n not in ("instrument", "ts", "available_at")])
     seen = [n for n in rows.columns if n not in ("instrument", "ts", "available_at", *wanted)]
     rows = rows.select("instrument", "ts", "available_at", *wanted, *seen)
-    if universe is not None and asked is not None:
-        rows = rows.filter(pl.col("instrument").is_in([str(i) for i in asked]))
+    if universe is not None:
+        rows = _while_members(rows, when) if asked is None else _of(rows, asked)
     if layout == "wide":
         return rows
     long = rows.unpivot(index=["instrument", "ts", "available_at"], variable_name="feature", value_name="value")
@@ -108,6 +117,7 @@ def features(
 
 def _among(
     universe: Sequence[Instrument],
+    when: Mapping[str, SpanSet] | None,
     asked: Sequence[Instrument] | None,
     scope: Scope,
     groups: Mapping[Timeframe, Mapping[str, str]],
@@ -122,9 +132,21 @@ def _among(
         return universe, scope
     always = SpanSet.of((EARLIEST, LATEST))
     names = [str(i) for i in universe]
-    members = dict.fromkeys(names, always) if scope.members is None else scope.members
+    members = scope.members or when or dict.fromkeys(names, always)
     own = {n: members[n] for n in names if n in members}
     return sorted({*universe, *(asked or ())}), replace(scope, members=own)
+
+
+def _of(rows: pl.DataFrame, asked: Sequence[Instrument]) -> pl.DataFrame:
+    return rows.filter(pl.col("instrument").is_in([str(i) for i in asked]))
+
+
+def _while_members(rows: pl.DataFrame, when: Mapping[str, SpanSet] | None) -> pl.DataFrame:
+    """The rows of the times at which their instruments belonged."""
+    if when is None or not rows.height:
+        return rows
+    parts = rows.partition_by("instrument", maintain_order=True)
+    return pl.concat(p.filter(when[str(p["instrument"][0])].mask(p["ts"].to_physical().to_numpy())) for p in parts)
 
 
 def _own(
@@ -144,6 +166,12 @@ def _own(
 def _compares(features: Mapping[str, str]) -> bool:
     """Does one of them compare instruments?"""
     return bool(features) and bool(plan(features).crossing)
+
+
+def scope_of(config: Config, wanted: Mapping[str, str], members: Mapping[str, SpanSet]) -> Scope:
+    """How the features of a call compare instruments, if any does: the configured groups, among these members."""
+    crossing = any(_compares({name: own_bars(text)[0]}) for name, text in wanted.items())
+    return Scope(config.groups, members if crossing else None)
 
 
 def _scope(scope: Scope, groups: Mapping[Timeframe, Mapping[str, str]]) -> Scope:

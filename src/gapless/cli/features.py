@@ -95,7 +95,7 @@ def build(
     from gapless.observe.progress import progress
 
     lake = common.open(create=False)
-    instruments, bars = named(lake.config, split(symbols), universe), split(timeframes)
+    instruments, bars = named(lake, split(symbols), universe), split(timeframes)
     to_build(lake, features, bars)  # a wrong call is no run
     with running(lake.store, "build", progress()) as run:
         found = build_features(lake, run, features, instruments, bars)
@@ -120,7 +120,7 @@ def verify(
     from gapless.cli import render_features
 
     lake = common.open(create=False)
-    lines = verify_features(lake, sample, seed, named(lake.config, split(symbols), universe))
+    lines = verify_features(lake, sample, seed, named(lake, split(symbols), universe))
     show(lines) if common.json else render_features.verified(lines)
     return 1 if any(line["differing"] for line in lines) else 0
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.text import Text
+
 from gapless.cli.render import console, titled
 
 
@@ -38,6 +40,40 @@ def instruments(rows: Sequence[Mapping[str, Any]]) -> None:
     console().print(table)
     for name in rows[0].get("names", ()) if rows else ():
         console().print(f"{name['ticker']} from {name['start']} to {name['end'] or 'now'}", highlight=False)
+
+
+_WORDS = ("alive", "exclude", "quote", "base", "type", "status")
+
+
+def selection(document: Mapping[str, Any], every: bool) -> None:
+    """One selection: members first, then those who failed, each with its tests."""
+    rows = document["candidates"]
+    shown = [r for r in rows if every or not _misses_words(r)]
+    names = list(dict.fromkeys(n for r in shown for n in r["tests"] if every or n not in _WORDS))
+    table = titled(f"{document['universe']} as of {document['at']}", ["", "instrument", *names], names)
+    for row in shown:
+        mark = f"{row['place']}" if row["member"] else "✗"
+        cells = [_outcome(row["tests"].get(n)) for n in names]
+        table.add_row(mark, row["instrument"], *cells, style="" if row["member"] else "dim")
+    out = console()
+    out.print(table)
+    hidden = f"; {len(rows) - len(shown)} of other kinds are not shown (--every)" if len(shown) < len(rows) else ""
+    out.print(f"{len(document['members'])} members of {len(rows)} candidates{hidden}", highlight=False)
+
+
+def _misses_words(row: Mapping[str, Any]) -> bool:
+    return not row["member"] and any(not row["tests"].get(n, {"passed": True})["passed"] for n in _WORDS)
+
+
+def _outcome(test: Mapping[str, Any] | None) -> Text:
+    """A value, red where it failed; what a test did not reach is blank."""
+    if test is None:
+        return Text("")
+    value = test["value"]
+    text = f"{value:,.6g}" if isinstance(value, float) else "–" if value is None else str(value)
+    if value is None and test["passed"]:
+        text = "✓"
+    return Text(text, style="" if test["passed"] else "red")
 
 
 def _short(time: str | None) -> str:

@@ -19,7 +19,10 @@ def register(app: App) -> None:
     listings.command(sync)
     listings.command(show_instruments, name="show")
     listings.command(import_maps, name="import")
-    for group in (listings, actions):
+    universes = App(name="universe", help="Who belongs to a universe at a time, and why.")
+    universes.command(select)
+    universes.command(show_universe, name="show")
+    for group in (listings, universes, actions):
         app.command(group)
 
 
@@ -89,6 +92,48 @@ def import_maps(
 
     found = read(common.open(), paths, venue)
     show(found) if common.json else render.imported(found)
+    return 0
+
+
+def select(name: str, *, as_of: str | None = None, every: bool = False, common: Common = COMMON) -> int:
+    """Select the members of a universe, show each candidate with every test, and store the selection, dated.
+
+    Parameters
+    ----------
+    name
+        A universe of gapless.toml.
+    as_of
+        As it would have been then; now if left out. Nothing later is looked at.
+    every
+        Show those too that failed a test of words (quote, base, type, status, exclude, venue).
+    """
+    from gapless.cli import render_universe as render
+
+    found = common.open(create=False).universe(name).remember(as_of)
+    show(found.document) if common.json else render.selection(found.document, every)
+    return 0
+
+
+def show_universe(name: str, *, as_of: str | None = None, every: bool = False, common: Common = COMMON) -> int:
+    """Show the newest stored selection of a universe.
+
+    Parameters
+    ----------
+    name
+        A universe of gapless.toml.
+    as_of
+        The one that held at this time.
+    every
+        Show those too that failed a test of words.
+    """
+    from gapless.cli import render_universe as render
+    from gapless.errors import UsageError
+
+    found = common.open(create=False).universe(name).stored(as_of)
+    if found is None:
+        when = f" by {as_of}" if as_of else ""
+        raise UsageError(f"universe {name} was not selected{when}.", hint=f"gapless universe select {name}")
+    show(found.document) if common.json else render.selection(found.document, every)
     return 0
 
 

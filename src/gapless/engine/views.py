@@ -98,6 +98,33 @@ class AsKnown(_View):
         return {}
 
 
+class Adjusted(_View):
+    """The bars without the effect of corporate actions. Nothing is stored for it: everything is computed."""
+
+    def __init__(self, store: BarStore, adjust: Callable[[Timeframe, pl.DataFrame], pl.DataFrame]) -> None:
+        super().__init__(store)
+        self.adjust = adjust
+
+    def rows(
+        self, timeframe: Timeframe, names: Sequence[str] | None, span: Span | None, columns: list[str] | None = None
+    ) -> pl.DataFrame:
+        return self.adjust(timeframe, self.store.rows(timeframe, names, span)).select(columns or list(STORED))
+
+    def bars(
+        self, instruments: Sequence[Instrument] | None, timeframe: Timeframe, span: Span | None, *, as_of: int | None
+    ) -> pl.DataFrame:
+        return self.adjust(timeframe, self.store.bars(instruments, timeframe, span, as_of=as_of))
+
+    def facts(self, timeframe: Timeframe, instruments: Sequence[Instrument] | None = None) -> list[Facts]:
+        return self.store.facts(timeframe, instruments)
+
+    def segments(self, name: str, series: Series) -> dict[str, Segment]:
+        return {}
+
+    def feature_sets(self, timeframe: Timeframe) -> Mapping[str, Mapping[str, tuple[str, str]]]:
+        return {}
+
+
 class Folded(_View):
     """Longer bars that the store does not hold, folded from the longest shorter ones it does."""
 
