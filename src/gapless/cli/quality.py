@@ -1,4 +1,4 @@
-"""Verbs about trust: reconcile."""
+"""Verbs about trust: reconcile, quality."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from gapless.cli.options import COMMON, Common, End, Output, Start, Symbols, Tim
 
 def register(app: App) -> None:
     """Add the verbs."""
-    app.command(reconcile)
+    for verb in (reconcile, quality):
+        app.command(verb)
 
 
 def reconcile(
@@ -71,3 +72,50 @@ def _told(run: Any, document: dict[str, Any], common: Common, render: Any) -> in
     document = {"run": run.id} | document | {"errors": run.document["errors"]}
     show(document) if common.json else render(document)
     return int(run.exit_code)
+
+
+def quality(
+    *,
+    symbols: Symbols = None,
+    timeframes: Timeframes = None,
+    start: Start = None,
+    end: End = None,
+    against: str | None = None,
+    base_url: str | None = None,
+    confidence: float = 0.0,
+    output: Output = "",
+    common: Common = COMMON,
+) -> int:
+    """Look for what is wrong in stored bars: a score a series, and flags beside the data; nothing is changed.
+
+    Parameters
+    ----------
+    against
+        A witness to hear about every flag: a source to ask, a shorter timeframe (1m), or another lake's directory.
+    base_url
+        Another address of the source, for example a simulated venue.
+    confidence
+        Show flags of at least this confidence, 0 to 1.
+    output
+        A .parquet, .csv or .feather file for the flags (- is CSV on stdout).
+    """
+    from gapless.app import scoring
+    from gapless.app.lake import span_of
+    from gapless.cli import render_quality, write
+    from gapless.observe.progress import progress
+    from gapless.series import Instrument
+    from gapless.spans import Timeframe
+
+    lake = common.open(create=False)
+    names = split(symbols)
+    bars = [Timeframe.parse(t) for t in split(timeframes) or ()] or lake.store.timeframes()
+    report = scoring.quality(
+        lake, None if names is None else [Instrument.parse(n) for n in names], bars, span=span_of(start, end),
+        against=against, base_url=base_url, progress=progress(),
+    )  # fmt: skip
+    report.flags = [f for f in report.flags if f.confidence >= confidence]
+    if output:
+        write.table(report.table, output)
+    else:
+        show(report.to_dict()) if common.json else render_quality.scored(report.to_dict())
+    return 0

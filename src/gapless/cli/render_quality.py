@@ -47,6 +47,35 @@ def _disagreements(rows: list[Mapping[str, Any]]) -> None:
     console().print(table)
 
 
+def scored(document: Mapping[str, Any]) -> None:
+    """Scores, the worst first, and flags, the surest first."""
+    out = console()
+    table = titled("quality", ["series", "bars", "score", "validated %", "flags"], {"bars", "score", "validated %"})
+    for row in document["series"][:_ROWS]:
+        kinds = ", ".join(f"{n} {kind}" for kind, n in row["flags"].items())
+        share = f"{100 * row['validated']:.4f}"
+        table.add_row(
+            f"{row['instrument']} {row['timeframe']}", f"{row['bars']:,}", f"{row['score']:.6f}", share, kinds
+        )
+    out.print(table)
+    if len(document["series"]) > _ROWS:
+        out.print(f"… and {len(document['series']) - _ROWS} more, no worse", style="dim")
+    if document["flags"]:
+        _flags(sorted(document["flags"], key=lambda f: -f["confidence"]))
+
+
+def _flags(rows: list[Mapping[str, Any]]) -> None:
+    table = titled("flags", ["series", "start", "kind", "size", "confidence", "evidence"], {"size", "confidence"})
+    for row in rows[:_ROWS]:
+        table.add_row(
+            f"{row['instrument']} {row['timeframe']}", row["start"], row["kind"], f"{row['size']:.4g}",
+            f"{row['confidence']:.2f}", "; ".join(row["evidence"]),
+        )  # fmt: skip
+    if len(rows) > _ROWS:
+        table.add_row(f"… and {len(rows) - _ROWS} more: --json, or -o FILE", *[""] * 5, style="dim")
+    console().print(table)
+
+
 def undone(document: Mapping[str, Any]) -> None:
     """What an undo put back."""
     console().print(

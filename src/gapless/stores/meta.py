@@ -11,7 +11,7 @@ from typing import Any
 from gapless.protocols import Answer, Listing, Segment
 from gapless.series import Instrument, Series
 from gapless.spans import EARLIEST, HOUR, LATEST, Span, SpanSet, Timeframe
-from gapless.stores import actions, instruments, overrides, recheck, universes
+from gapless.stores import actions, flags, instruments, overrides, recheck, universes
 from gapless.stores.parquet import DataFile
 from gapless.stores.tail import Database
 
@@ -61,7 +61,9 @@ class Meta:
     """Typed access to the metadata tables; every method is one transaction."""
 
     def __init__(self, path: Path) -> None:
-        beside = actions.TABLES + instruments.TABLES + universes.TABLES + overrides.TABLES + recheck.TABLES
+        beside = (
+            actions.TABLES + flags.TABLES + instruments.TABLES + universes.TABLES + overrides.TABLES + recheck.TABLES
+        )
         self.database = Database(path, _TABLES + beside)
         self.actions = actions.Actions(self.database)
         self.instruments = instruments.Instruments(self.database)
