@@ -111,8 +111,8 @@ class Desk:
         columns = {text: np.full(own, np.nan) for text in self._texts.values()}
         for name, text in self._texts.items():
             columns[text][who] = values[name]
-        alerts = tuple(self.rules.step(moment.ts, columns, present))
         columns |= {name: moment.values[i, :own] for name, i in self._field.items() if name not in columns}
+        alerts = tuple(self.rules.step(moment.ts, columns, present))
         opened = [(alert, profile) for alert in alerts if (profile := self._opens(alert))]
         events = tuple(self.positions.step(moment.ts, columns, present, opened))
         self._note(events)

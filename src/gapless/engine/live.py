@@ -22,7 +22,6 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-import numpy as np
 import polars as pl
 
 from gapless.engine.backlog import Said
@@ -30,6 +29,7 @@ from gapless.engine.barrier import Barrier, Moment
 from gapless.engine.fetch import opened
 from gapless.engine.heal import Healed
 from gapless.engine.health import Health
+from gapless.engine.late import GATHER, Late
 from gapless.engine.mend import Listening, Mender, Side, Verified
 from gapless.engine.rows import bars_frame, heard_frame, rows_heard
 from gapless.engine.track import Track
@@ -50,7 +50,6 @@ from gapless.protocols import Changes, Heard, WriteReport
 from gapless.series import Series
 from gapless.spans import HOUR, SECOND, Span, Timeframe
 
-_LATE = 0.25  # seconds in which late bars gather before everything is decided again
 _T = TypeVar("_T")
 
 
@@ -97,8 +96,7 @@ class Live:
         self.barriers: dict[Timeframe, Barrier] = {}
         self._inbox: asyncio.Queue[tuple[Side, list[Said] | Healed, float]] = asyncio.Queue(64)
         self.mender = Mender(sides, verified, self.health, self._told)
-        self._late: dict[Timeframe, list[Heard]] = {timeframe: [] for timeframe in tracks}
-        self._late_since = 0.0
+        self._late = Late()
         self._stop = asyncio.Event()
         self._kept_at = self._looked_at = 0
 
@@ -169,7 +167,8 @@ class Live:
             ready = barrier.ready(self.now())
             if ready:
                 await self._decide(timeframe, ready, received)
-        await self._revise_late()
+        if self._late.due:
+            await self._revise_late()
         if self.now() - self._looked_at >= self.options.verify:
             self._looked_at = self.now()
             self.mender.want_unverified()
@@ -194,8 +193,8 @@ class Live:
     async def _next(self) -> tuple[Side, list[Said] | Healed, float] | None:
         deadlines = [d for barrier in self.barriers.values() if (d := barrier.next_deadline()) is not None]
         wait = min([0.5, *(self._seconds_until(d) for d in deadlines)])
-        if any(self._late.values()):
-            wait = min(wait, _LATE)
+        if self._late:
+            wait = min(wait, GATHER)
         if not self._inbox.empty():
             return self._inbox.get_nowait()
         with suppress(TimeoutError):
@@ -216,11 +215,7 @@ class Live:
             else:
                 self.mender.disconnected(side, word)
         for timeframe, barrier in self.barriers.items():
-            late = barrier.add(bars.get(timeframe.name, ()))
-            fresh = self.tracks[timeframe].differing(late)
-            if fresh and not any(self._late.values()):
-                self._late_since = time.monotonic()
-            self._late[timeframe] += fresh
+            self._late.note(self.tracks[timeframe], barrier.add(bars.get(timeframe.name, ())))
 
     # ------------------------------------------------------------ step 2
 
@@ -229,7 +224,8 @@ class Live:
         for moment in ready:
             frame = bars_frame(track.desk.instruments, moment)
             report = await self._durably(lambda frame=frame: writer.append(frame))  # type: ignore[misc]
-            _without_refused(track, moment, report)
+            self._want_corrected(report)
+            track.leave_out(moment, report)
             decided = track.advance(moment)
             for name, who in decided.outside.items():
                 for i in who:
@@ -244,6 +240,15 @@ class Live:
         self._tell(changes)
         for moment in ready:
             self.observer(MomentDecided(timeframe.name, moment.ts, int(moment.present.sum()), moment.missing, seconds))
+
+    def _want_corrected(self, report: WriteReport | None) -> None:
+        """Whoever said otherwise before may have been right: REST has the last word."""
+        if report is None:
+            return
+        for series, counts in report.series.items():
+            hull = report.held[series].hull if series in report.held else None
+            if counts.corrected and hull:
+                self.mender.want(series, hull)
 
     def _want_missing(self, timeframe: Timeframe, moment: Moment) -> None:
         for name in moment.missing:
@@ -260,18 +265,15 @@ class Live:
             self.wake()
 
     async def _revise_late(self) -> None:
-        if not any(self._late.values()) or time.monotonic() - self._late_since < _LATE:
-            return
-        for timeframe, bars in self._late.items():
-            if bars:
-                self._late[timeframe] = []
-                await self._store_late(timeframe, bars)
+        for timeframe, bars in self._late.take().items():
+            await self._store_late(timeframe, bars)
 
     async def _store_late(self, timeframe: Timeframe, bars: list[Heard]) -> None:
         report = await self._durably(lambda: self.writers[timeframe].append(heard_frame(bars)))
         self.health.count("late", len(bars))
         if report is not None and not report.written and not report.corrected:
             return
+        self._want_corrected(report)
         refused = {str(s.instrument) for s in report.refused} if report is not None else set()
         await self._again(timeframe, [bar for bar in bars if bar.instrument not in refused])
 
@@ -333,7 +335,7 @@ class Live:
 
     async def _rest(self) -> None:
         """What can wait until nothing else does."""
-        if not self._inbox.empty() or any(self._late.values()):
+        if not self._inbox.empty() or self._late:
             return
         for timeframe, track in self.tracks.items():
             track.rest()
@@ -347,7 +349,7 @@ class Live:
     @property
     def _all_decided(self) -> bool:
         """Is nothing stored, or about to be, that was not decided? Only then a checkpoint may claim it."""
-        return self._inbox.empty() and not self.mender.busy and not any(self._late.values())
+        return self._inbox.empty() and not self.mender.busy and not self._late
 
     async def _strangers(self, timeframe: Timeframe) -> None:
         """What another process stored meanwhile is decided like a correction; of bar times to come, with these."""
@@ -356,7 +358,7 @@ class Live:
             return
         track = self.tracks[timeframe]
         bars = await self._durably(track.ahead)
-        self._late[timeframe] += track.differing(self.barriers[timeframe].add(bars))
+        self._late.note(track, self.barriers[timeframe].add(bars))
         changes = await self._durably(lambda: track.learned(*since))
         self.health.count("disturbed")
         self._tell(changes)
@@ -381,23 +383,18 @@ class Live:
         if not self.health.started:
             return
         self.mender.want_unverified()
+        for _ in range(2):  # what comes late now is asked once more
+            await self._answered()
+            for timeframe, barrier in self.barriers.items():
+                ready = barrier.ready(self.now())
+                if ready:
+                    await self._decide(timeframe, ready, time.perf_counter())
+            await self._revise_late()
+
+    async def _answered(self) -> None:
+        """Everything that can be asked now was asked, what the stop broke off too, and the answers are taken."""
         go_on = asyncio.Event()
         self.mender.ask(go_on)
         while not self._inbox.empty() or self.mender.busy:
             await self._take_all(await self._next())
-            self.mender.ask(go_on)  # what the stop broke off
-        for timeframe, barrier in self.barriers.items():
-            ready = barrier.ready(self.now())
-            if ready:
-                await self._decide(timeframe, ready, time.perf_counter())
-        self._late_since = 0.0
-        await self._revise_late()
-
-
-def _without_refused(track: Track, moment: Moment, report: WriteReport | None) -> None:
-    """Bars that did not pass the check are not there."""
-    for series in report.refused if report is not None else ():
-        i = track.desk.number(str(series.instrument))
-        if i is not None:
-            moment.present[i] = False
-            moment.values[:, i] = np.nan
+            self.mender.ask(go_on)

@@ -112,7 +112,9 @@ class Mender:
         for side in self.sides:
             at, live = side.clock(), side.live
             for series in side.series:
-                side.healer.want(series, Span(known.get(series, at - history), max(known.get(series, 0), at)))
+                until = series.timeframe.floor(at)  # the bar that forms now is not said yet
+                since = known.get(series, at - history)
+                side.healer.want(series, Span(since, max(since, until)))
                 if series not in live:
                     self._lost.setdefault(series, series.timeframe.floor(at))
                     self.health.degraded(f"feed {side.source.name}", "no connection yet", at)

@@ -28,7 +28,7 @@ from gapless.engine.rows import moments, rows_heard
 from gapless.engine.warm import warm
 from gapless.errors import UsageError
 from gapless.features import plan
-from gapless.protocols import Changes, Clock, Entry, Heard, Journal, LiveStore
+from gapless.protocols import Changes, Clock, Entry, Heard, Journal, LiveStore, WriteReport
 from gapless.spans import DAY, LATEST, Span, parse_time
 
 _EVERY, _KEEP = 20, 3  # moments between memories in this process, and how many of these are kept
@@ -77,6 +77,14 @@ class Track:
     def _sign(self, since: int) -> None:
         """Remember since when decisions are made, and over which instruments now."""
         self.journal.remember({self._fact: {"since": since, "instruments": list(self.desk.duties.instruments)}})
+
+    def leave_out(self, moment: Moment, report: WriteReport | None) -> None:
+        """Bars that did not pass the check are not there."""
+        for series in report.refused if report is not None else ():
+            i = self.desk.number(str(series.instrument))
+            if i is not None:
+                moment.present[i] = False
+                moment.values[:, i] = np.nan
 
     def advance(self, moment: Moment) -> Decided:
         """Decide the next bar time; durable only after ``write``."""

@@ -195,14 +195,14 @@ class Journal:
     # ------------------------------------------------------------ checkpoints
 
     def keep(self, desk: str, ts: int, body: bytes, *, now: int, newest: int = 3, days: int = 7) -> None:
-        """Keep the memory after ``ts``; of older ones the ``newest``, and the last of each of so many ``days``."""
+        """Keep the memory after ``ts``; of older ones the ``newest``, and the first of each of so many ``days``."""
         with self.database.transaction() as db:
             values = (desk, ts, now, time.time(), zlib.crc32(body), body)
             db.execute("INSERT OR REPLACE INTO checkpoint VALUES (?,?,?,?,?,?)", values)
             db.execute(
                 """DELETE FROM checkpoint WHERE desk=?1 AND ts NOT IN (
                      SELECT ts FROM checkpoint WHERE desk=?1 ORDER BY ts DESC LIMIT ?2) AND ts NOT IN (
-                     SELECT max(ts) FROM checkpoint WHERE desk=?1 GROUP BY ts / 86400000000
+                     SELECT min(ts) FROM checkpoint WHERE desk=?1 GROUP BY ts / 86400000000
                      ORDER BY 1 DESC LIMIT ?3)""",
                 (desk, newest, days),
             )

@@ -254,6 +254,12 @@ class Run:
             assert time.monotonic() < deadline, f"never: {what}\n{self.log()}\n{self.state()}"
             time.sleep(0.1)
 
+    def on(self, minutes: int = 2) -> None:
+        """Live until so many more bar times are decided."""
+        self.until(self.head, "the first bar time")
+        begin = self.head()
+        self.until(lambda: self.head() >= begin + minutes * MINUTE, f"{minutes} more bar times", 60 + minutes)
+
     def degraded(self) -> dict[str, str]:
         """What is not well, and why."""
         return {t["part"]: t["reason"] for t in self.state().get("degraded", [])}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import polars as pl
@@ -12,12 +13,6 @@ from gapless.spans import MINUTE, Span, Timeframe, iso
 
 pytestmark = pytest.mark.slow
 M1 = Timeframe.parse("1m")
-
-
-def on(run, minutes: int = 2) -> None:
-    """Live, and so many more bar times are decided."""
-    begin = run.head() or 1
-    run.until(lambda: run.head() >= begin + minutes * MINUTE and run.head() > 1, f"{minutes} more minutes")
 
 
 def correct(run, shell, back: int) -> Path:
@@ -39,12 +34,12 @@ def correct(run, shell, back: int) -> Path:
 
 def test_a_bar_corrected_beside_the_desk_is_decided_again(live, shell, proof) -> None:
     """What another process imports is noticed while running, and decided like any correction."""
-    run = live(1, 30.0)
+    run = live(1, 60.0)
     run.start()
-    on(run, 12)
+    run.on(12)
     correct(run, shell, 6)
     run.until(lambda: run.state()["counts"].get("disturbed"), "the stranger noticed")
-    on(run)
+    run.on()
     run.kill()  # nothing is mended by the way out
     proof["settled"](run)
 
@@ -53,34 +48,34 @@ def test_a_bar_corrected_beside_the_desk_is_decided_again(live, shell, proof) ->
 @pytest.mark.parametrize("back", [1, 40])
 def test_a_bar_corrected_while_the_desk_is_down_is_decided_again(live, shell, proof, killed: bool, back: int) -> None:
     """A restart finds what was learned before its newest checkpoint, however old the bar is."""
-    run = live(2, 90.0)
+    run = live(2, 180.0)
     run.start()
-    on(run, 45)
+    run.on(45)
     run.kill() if killed else run.stop()
     correct(run, shell, back)
     run.start()
-    on(run)
+    run.on()
     run.stop()
     proof["settled"](run)
 
 
 def test_another_configuration_goes_on_where_the_first_stopped(live, proof) -> None:
     """Features, rules and instruments come and go: rules that did not change, and open positions, go on."""
-    everyone = run_symbols = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT", "DOGEUSDT")
-    run = live(3, 60.0, symbols=everyone[:5])
+    everyone = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT", "DOGEUSDT")
+    run = live(3, 120.0, symbols=everyone[:5])
     run.start()
-    on(run, 15)
+    run.on(15)
     run.stop()
     before = decisions.alerts(run.opened())
     run.changed = lambda text: text.replace('rating = "recommend_all()"', 'rsi = "rsi(close, 14)"').replace(
         'when = "abs(rating) >= 0.3 and', 'when = "rsi >= 55 and'
     )
-    run.symbols = run_symbols[1:]
+    run.symbols = everyone[1:]
     run.start()
-    on(run, 15)
+    run.on(15)
     run.kill()
     run.start()
-    on(run, 15)
+    run.on(15)
     run.stop()
     after = decisions.alerts(run.opened())
     known = {a["id"] for a in after}
@@ -91,7 +86,7 @@ def test_another_configuration_goes_on_where_the_first_stopped(live, proof) -> N
     def same(found):
         stay = {f"BINANCEUSDM:{name}" for name in everyone[1:5]}
         return sorted(
-            (a["ts"], a["instrument"], a["direction"], str(a["evidence"]))
+            (a["ts"], a["instrument"], a["direction"], json.dumps(a["evidence"], sort_keys=True))
             for a in found
             if a["rule"] == "initiator" and a["kind"] == "fired" and a["instrument"] in stay
         )
@@ -113,7 +108,7 @@ def test_a_second_live_run_is_refused(live) -> None:
     assert run.process.wait(30) == 1
     assert "is looked after by another live run" in run.log()
     run.process = first
-    on(run)
+    run.on()
     run.stop()
 
 
@@ -121,13 +116,13 @@ def test_a_stop_drains_within_its_time_though_the_venue_hangs(live, proof) -> No
     """SIGTERM while every request hangs: the run ends within ``drain``, and the next one is right."""
     run = live(5, 60.0, changed=lambda text: text.replace("[live]", '[live]\ndrain = "3s"'))
     run.start()
-    on(run)
+    run.on()
     run.venue.ask("/sim/faults", post=True, plan="timeout:1.0,ws_missing:0.5")
-    on(run)
+    run.on()
     run.stop(code=None, within=15.0)
     run.venue.ask("/sim/faults", post=True, plan="")
     run.start()
-    on(run)
+    run.on()
     run.stop(within=8.0)
     proof["settled"](run)
     assert proof["true_bars"](run)

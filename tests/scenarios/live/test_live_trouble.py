@@ -18,12 +18,6 @@ from gapless.spans import HOUR, MINUTE, iso
 pytestmark = pytest.mark.slow
 
 
-def on(run, minutes: int = 2) -> None:
-    """Live, and so many more bar times are decided."""
-    begin = run.head() or 1
-    run.until(lambda: run.head() >= begin + minutes * MINUTE and run.head() > 1, f"{minutes} more minutes")
-
-
 def well(run, part: str) -> None:
     run.until(lambda: part not in run.degraded(), f"{part} well again")
 
@@ -56,7 +50,7 @@ def test_a_full_disk_is_survived(live, hook, proof, tmp_path: Path) -> None:
     with small_disk(disk, 65536):
         run = live(1, 30.0, hook=hook, lake=disk / "lake")
         run.start()
-        on(run)
+        run.on()
         room = os.statvfs(disk)
         filler = disk / "filler"
         filler.write_bytes(b"x" * ((room.f_bavail - 1) * room.f_frsize))
@@ -64,7 +58,7 @@ def test_a_full_disk_is_survived(live, hook, proof, tmp_path: Path) -> None:
         time.sleep(3.0)
         filler.unlink()
         well(run, "store")
-        on(run)
+        run.on()
         run.stop()
         told = [e["kind"] for e in hook.events() if e["data"].get("part") == "store"]
         assert told == ["degraded", "recovered"]
@@ -78,7 +72,7 @@ def test_a_locked_store_is_survived(live, proof, name: str) -> None:
     """Somebody else holds a file of the lake for a while: the desk waits, says so, and goes on."""
     run = live(2, 30.0)
     run.start()
-    on(run)
+    run.on()
     if name == "writer.lock":
         with open(run.lake / name, "a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -90,7 +84,7 @@ def test_a_locked_store_is_survived(live, proof, name: str) -> None:
         holder.execute("ROLLBACK")
         holder.close()
     well(run, "store")
-    on(run)
+    run.on()
     run.stop()
     proof["settled"](run)
     assert proof["true_bars"](run)
@@ -103,7 +97,7 @@ def test_a_receiver_that_is_down_hears_everything_later(live, hook, proof) -> No
     run.start()
     run.until(lambda: hook.refused, "a message tried in vain")
     assert "503" in ill(run, "channel hook")
-    on(run, 5)
+    run.on(5)
     hook.up = True
     run.until(lambda: hook.posts, "a message told")
     well(run, "channel hook")
@@ -114,18 +108,18 @@ def test_a_receiver_that_is_down_hears_everything_later(live, hook, proof) -> No
 
 def test_a_venue_that_is_gone_for_ten_minutes(live, proof) -> None:
     """The feed and the source are degraded; when the venue is back, what it has of the time between is decided."""
-    run = live(4, 30.0)
+    run = live(4, 90.0)
     run.start()
-    on(run)
+    run.on()
     gone, at = run.venue.stop(), time.monotonic()
     assert ill(run, "feed binance-usdm")
-    time.sleep(max(0.0, 20.0 - (time.monotonic() - at)))
-    run.venue.start(iso(gone + int((time.monotonic() - at) * 30.0) * 1_000_000))
+    time.sleep(max(0.0, 7.0 - (time.monotonic() - at)))
+    run.venue.start(iso(gone + int((time.monotonic() - at) * 90.0) * 1_000_000))
     well(run, "feed binance-usdm")
     back = run.venue.now()
     assert back - gone >= 10 * MINUTE
     run.until(lambda: run.head() >= back and run.state()["ready"], "decided beyond the outage, and well")
-    on(run)
+    run.on()
     run.stop()
     proof["settled"](run)
     assert proof["true_bars"](run)
@@ -133,13 +127,13 @@ def test_a_venue_that_is_gone_for_ten_minutes(live, proof) -> None:
 
 def test_a_venue_whose_clock_jumps_by_an_hour(live, proof) -> None:
     """The bars of an hour that nobody streamed are asked for and decided."""
-    run = live(5, 60.0)
+    run = live(5, 120.0)
     run.start()
-    on(run)
+    run.on()
     before = run.head()
     run.venue.ask("/sim/clock", post=True, advance="1h")
     run.until(lambda: run.head() >= before + HOUR, "decided beyond the jump")
-    on(run, 20)
+    run.on(20)
     run.stop()
     proof["settled"](run)
     assert proof["true_bars"](run)
