@@ -25,7 +25,8 @@ from typing import TypeVar
 import aiohttp
 
 from gapless import __version__
-from gapless.engine.pacing import Breaker, Pause, Window
+from gapless.engine.budget import SharedWindow, window_of
+from gapless.engine.pacing import Breaker, Pause
 from gapless.errors import Faulty, Interrupted, Refused, SourceError, Throttled
 from gapless.events import Observer, Paused, Retried, nobody
 from gapless.protocols import Clock, Endpoint, Http, Page, Source
@@ -81,7 +82,7 @@ class Paced:
         self.session, self.observer = session, observer
         self.patience = patience or Patience()
         self.stop = stop or asyncio.Event()
-        self.window = Window(source.limits.weight, source.limits.window)
+        self.window = window_of(source.base_url, source.limits)
         self.breaker = Breaker()
         self.pause = Pause()
         self.said_at: int | None = None
@@ -145,6 +146,8 @@ class Paced:
         seconds = self._asked_pause(error, attempt)
         if self.pause.extend(seconds, self._now(), error.message):
             self.observer(Paused(self.source.name, error.message, seconds))
+            if isinstance(self.window, SharedWindow):
+                self.window.pause(min(seconds, self.patience.longest_pause), error.message)
         if attempt == self.patience.attempts and seconds <= self.patience.longest_pause:
             raise Throttled(f"{error.message} (attempt {attempt} of {attempt})", banned=error.banned) from error
         self.observer(Retried(self.source.name, error.message, seconds, attempt))

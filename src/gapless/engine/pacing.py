@@ -49,6 +49,11 @@ class Window:
         if self.allowance and used > self.spent:
             self._book(used - self.spent, now)
 
+    @property
+    def sent(self) -> tuple[tuple[float, int], ...]:
+        """What went out when, within the window."""
+        return tuple(self._sent)
+
     def _book(self, weight: int, now: float) -> None:
         if self.allowance:
             self._sent.append((now, weight))
