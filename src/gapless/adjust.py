@@ -31,6 +31,7 @@ Kind = Literal["split", "dividend"]
 Adjust = Literal["none", "splits", "all"]
 ADJUSTMENTS: tuple[str, ...] = ("none", "splits", "all")
 SHARES = ("volume", "taker_buy_volume", "open_interest")  # counted in shares: a split divides them
+_ROUNDING = Fraction(1, 10_000)
 Number = str | int | float | Fraction
 Cut = Callable[[int], int]
 
@@ -76,6 +77,11 @@ def _fraction(number: Number) -> Fraction:
 def product(actions: Iterable[Action]) -> Fraction:
     """The factor of several actions together."""
     return math.prod((a.factor for a in actions), start=Fraction(1))
+
+
+def same(a: Action, b: Action) -> bool:
+    """Do two sources mean one action? Factor files are rounded to seven places, amounts to cents."""
+    return a.kind == b.kind and abs(a.factor / b.factor - 1) < _ROUNDING
 
 
 def known(actions: Iterable[Action], at: int) -> list[Action]:

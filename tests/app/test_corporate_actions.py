@@ -314,3 +314,30 @@ def test_the_future_never_changes_the_view_of_the_past(frame: pl.DataFrame, acti
 def test_the_order_in_which_actions_are_told_does_not_matter(frame: pl.DataFrame, actions: list[Action]) -> None:
     """The same bits, however they are sorted."""
     assert adjusted(frame, actions, int).equals(adjusted(frame, actions[::-1], int))
+
+
+def test_two_sources_of_one_action_are_one(lake: gl.Lake, tmp_path: Path) -> None:
+    """A rounded factor, and another date for the same split, change nothing: what was told first stands."""
+    factors_of = "20140327,1,0.1428571,1\n20140606,1,0.1428571,700\n20501231,1,1,0\n"
+    import_actions(lake.store, lake.config, [write(tmp_path / "aapl.csv", factors_of)], "XNAS")
+    found = import_actions(lake.store, lake.config, [write(tmp_path / "v.csv", SPLIT)], "XNAS")
+    assert (found["unchanged"], found["written"], found["corrected"]) == (1, 0, 0)
+    late = write(tmp_path / "w.csv", SPLIT.replace("06-09", "06-11"))
+    found = import_actions(lake.store, lake.config, [late], "XNAS")
+    assert (found["written"], len(found["notes"])) == (0, 1)
+    assert [x["ex"] for x in action_lines(lake.store)] == ["2014-06-09"]
+
+
+def test_features_of_adjusted_bars(lake: gl.Lake, tmp_path: Path) -> None:
+    """A return over a split is no fall, on longer bars that are folded neither; built rows stay as traded."""
+    with pytest.raises(UsageError, match="holds no corporate actions"):
+        lake.features(NAME, "1d", {"r": "simple_return(close, 1)"}, adjust="splits")
+    import_actions(lake.store, lake.config, [write(tmp_path / "a.csv", SPLIT)], "XNAS")
+    wanted = {"r": "simple_return(close, 1)", "week": "low @ 1w"}
+    lake.build({"r": wanted["r"]}, NAME, "1d")
+    raw, mended = lake.features(NAME, "1d", wanted), lake.features(NAME, "1d", wanted, adjust="splits")
+    assert raw["r"].to_list()[1:] == pytest.approx([0, 100 / 700 - 1, 0])
+    assert mended["r"].to_list()[1:] == pytest.approx([0, 0, 0])
+    assert lake.features(NAME, "1d", {"r": wanted["r"]})["r"].equals(raw["r"])
+    data = lake.dataset({"r": wanted["r"]}, "close", 1, instruments=NAME, timeframe="1d", adjust="splits")
+    assert data["r"].drop_nans().abs().max() == pytest.approx(0)

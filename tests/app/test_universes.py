@@ -50,24 +50,19 @@ def listing(name: str, listed: float | None, delisted: float | None = None, **to
     return Listing(Instrument.parse(name), status, *times, {"base": name[8:-4], "quote": name[-4:], **told})
 
 
-def filled(path: Path, settings: Config) -> gl.Lake:
-    """AUSDT and BUSDT live on, CUSDT dies on day 20, DUSDT is born on day 25, EUSDC is small and in another quote."""
+def filled(path: Path, settings: Config, until: int = DAYS) -> gl.Lake:
+    """AUSDT and BUSDT live on, CUSDT dies on day 20, DUSDT is born on day 25, EUSDC is small and in another quote.
+
+    ``until``: a lake that ends on that day, and never heard of who was not alive then.
+    """
     lake = gl.open(path, config=settings)
-    told = [
-        listing("BINANCE:AUSDT", 0), listing("BINANCE:BUSDT", 0), listing("BINANCE:CUSDT", 0, 20),
-        listing("BINANCE:DUSDT", 25), listing("BINANCE:EUSDC", 0),
-    ]  # fmt: skip
-    lake.store.meta.store_listings(told, how="made", now=at(0))
-    for seed, (name, first, last, scale) in enumerate(
-        [
-            ("AUSDT", 0, DAYS, 1),
-            ("BUSDT", 0, DAYS, 5),
-            ("CUSDT", 0, 20, 9),
-            ("DUSDT", 25, DAYS, 7),
-            ("EUSDC", 0, DAYS, 0.1),
-        ]
-    ):
-        lake.write(f"BINANCE:{name}", "1d", daily(seed, first, last, scale))
+    lives = {"AUSDT": (0, None), "BUSDT": (0, None), "CUSDT": (0, 20), "DUSDT": (25, None), "EUSDC": (0, None)}
+    scales = {"AUSDT": 1.0, "BUSDT": 5.0, "CUSDT": 9.0, "DUSDT": 7.0, "EUSDC": 0.1}
+    for seed, (name, (born, died)) in enumerate(lives.items()):
+        if until < DAYS and not born <= until < (died or DAYS):
+            continue
+        lake.store.meta.store_listings([listing(f"BINANCE:{name}", born, died)], how="made", now=at(0))
+        lake.write(f"BINANCE:{name}", "1d", daily(seed, born, min(died or DAYS, until), scales[name]))
     return lake
 
 
@@ -113,22 +108,17 @@ def test_every_candidate_says_what_it_passed(tmp_path: Path) -> None:
     assert verdicts["DUSDT"].tests["liquidity"].passed
 
 
-def test_nothing_later_is_looked_at(tmp_path: Path) -> None:
-    """The selection of day 15 is the same, test by test, in a lake that ends there and in one that goes on."""
+@pytest.mark.parametrize("day", [6, 15, 22, 33])
+def test_nothing_later_is_looked_at(tmp_path: Path, day: int) -> None:
+    """The selection of a day is the same, test by test, in a lake that ends there and in one that goes on."""
     settings = config(
         quote=["USDT"], liquidity={"days": 5, "min": 1}, volatility={"days": 5}, rank="rank(mom(close, 5))",
         tests={"up": {"expression": "close > sma(close, 5)"}}, top=2,
     )  # fmt: skip
-    whole = filled(tmp_path / "whole", settings).universe("u").select(at(15))
-    short = gl.open(tmp_path / "short", config=settings)
-    told = [listing(f"BINANCE:{n}", 0) for n in ("AUSDT", "BUSDT", "CUSDT", "EUSDC")]
-    short.store.meta.store_listings(told, how="made", now=at(0))
-    for seed, (name, scale) in enumerate([("AUSDT", 1), ("BUSDT", 5), ("CUSDT", 9)]):
-        short.write(f"BINANCE:{name}", "1d", daily(seed, 0, 15, scale))
-    short.write("BINANCE:EUSDC", "1d", daily(4, 0, 15, 0.1))
-    then = short.universe("u").select(at(15))
-    known = {v.instrument: v.to_dict() for v in whole if v.instrument != "BINANCE:DUSDT"}
-    assert known == {v.instrument: v.to_dict() for v in then}
+    whole = filled(tmp_path / "whole", settings).universe("u").select(at(day))
+    short = filled(tmp_path / "short", settings, until=day).universe("u").select(at(day))
+    assert [v.to_dict() for v in short] == [v.to_dict() for v in whole if v.tests["alive"].passed]
+    assert any(v.tests["up"].value in (0.0, 1.0) and v.tests["liquidity"].passed for v in short)
 
 
 def test_a_bar_counts_when_it_is_final(tmp_path: Path) -> None:

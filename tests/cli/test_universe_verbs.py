@@ -59,3 +59,30 @@ def test_import_by_the_tickers_of_the_time(gapless: Callable[..., Any]) -> None:
     assert gapless("instruments", "import", "googl.csv", "--venue", "XNAS", "--json").json["names"] == 2
     found = {s["instrument"]: s["written"] for s in gapless(*words, "--tickers", "then", "--json").json["series"]}
     assert found == {"XNAS:GOOGL": 2, "XNAS:GOOG": 1}
+
+
+def test_a_declared_universe_from_nothing_to_bars(gapless: Callable[..., Any], venue: str) -> None:
+    """sync, select, show, then plan and backfill of its members only; measures once there are bars."""
+    Path("gapless.toml").write_text(
+        f'[sources.binance]\nbase_url = "{venue}"\n'
+        '[universes.some]\nquote = ["USDT"]\nstatus = ["trading"]\nexclude = ["ETH*"]\n'
+        '[universes.best]\nquote = ["USDT"]\nrank = "median(quote_volume, 24) @ 1h"\ntop = 1\n'
+    )
+    words = ("--timeframes", "1h", "--start", "2025-05-01", "--end", "2025-05-05")
+    assert gapless("instruments", "sync", "--source", "binance").code == 0
+    assert gapless("universe", "show", "some").code == 2
+    chosen = gapless("universe", "select", "some", "--json").json
+    assert chosen["members"] == ["BINANCE:BTCUSDT", "BINANCE:SOLUSDT"]
+    tests = {c["instrument"]: c["tests"] for c in chosen["candidates"]}
+    assert tests["BINANCE:ETHUSDT"]["exclude"] == {"passed": False, "value": "ETH*"}
+    assert gapless("universe", "show", "some", "--json").json == chosen
+    assert {t["instrument"] for t in gapless("plan", "--universe", "some", *words, "--json").json["tasks"]} == set(
+        chosen["members"]
+    )
+    assert gapless("backfill", "--universe", "some", *words).code == 0
+    best = gapless("universe", "select", "best", "--as-of", "2025-05-04", "--json").json
+    assert len(best["members"]) == 1
+    assert best["at"] == "2025-05-04T00:00:00Z"
+    table = gapless("universe", "select", "best", "--as-of", "2025-05-04", "--every").out
+    assert "1 members of 3 candidates" in table or "1 member of 3 candidates" in table
+    assert gapless("universe", "select", "bst", "--json").json["error"]["type"] == "UnknownName"

@@ -10,7 +10,19 @@ from typing import Any, Literal
 
 import polars as pl
 
-from gapless.adjust import ADJUSTMENTS, Action, Cut, adjusted, check_whole, chosen, dividend, from_factors, known, split
+from gapless.adjust import (
+    ADJUSTMENTS,
+    Action,
+    Cut,
+    adjusted,
+    check_whole,
+    chosen,
+    dividend,
+    from_factors,
+    known,
+    same,
+    split,
+)
 from gapless.app.markets import market
 from gapless.config import Config
 from gapless.engine.views import Adjusted, BarStore
@@ -22,6 +34,7 @@ from gapless.spans import DAY, WEEK, Span, Timeframe, iso
 from gapless.stores.lake import Lake as Store
 
 Known = Literal["import", "ex"]
+View = Callable[[BarStore], BarStore]
 _SAME = 10 * DAY  # the same split told twice with two dates, by two vendors or one
 _ONE_DAY = Timeframe.parse("1d")
 
@@ -51,7 +64,7 @@ def import_actions(
 
 def keep_actions(store: Store, found: Found, *, known_by: Known = "import") -> dict[str, Any]:
     """Remember actions: those of one day and kind as one; a split that is told a second time days later is left out."""
-    actions = _without_echoes(_one_a_day(found.actions), found.notes)
+    actions = _without_echoes(_one_a_day(found.actions), _standing(store, found), found.notes)
     if known_by == "ex":
         actions = [replace(a, known_at=a.ex) for a in actions]
     with store.writing("store corporate actions"):
@@ -105,12 +118,23 @@ def _joined(group: Sequence[Action]) -> Action:
     return dividend(first.instrument, first.ex, cash, close=first.close or 0, source=first.source)
 
 
-def _without_echoes(actions: Sequence[Action], notes: list[str]) -> list[Action]:
+def _standing(store: Store, found: Found) -> list[Action]:
+    """What stands of these instruments and will not be withdrawn."""
+    names = sorted({a.instrument for a in found.actions})
+    return [a for a in store.meta.actions.of(names) if (a.instrument, a.source) not in found.whole]
+
+
+def _without_echoes(actions: Sequence[Action], standing: Sequence[Action], notes: list[str]) -> list[Action]:
+    by_name: dict[str, list[Action]] = {}
+    for action in standing:
+        by_name.setdefault(action.instrument, []).append(action)
     kept: list[Action] = []
     for action in actions:
-        before = next((k for k in reversed(kept) if _echo(k, action)), None)
+        others = by_name.setdefault(action.instrument, [])
+        before = next((k for k in others if _echo(k, action)), None)
         if before is None:
             kept.append(action)
+            others.append(action)
         else:
             notes.append(
                 f"{action.instrument}: the split of {iso(action.ex)[:10]} is that of {iso(before.ex)[:10]} again; "
@@ -120,8 +144,8 @@ def _without_echoes(actions: Sequence[Action], notes: list[str]) -> list[Action]
 
 
 def _echo(a: Action, b: Action) -> bool:
-    same = (a.instrument, a.kind, a.factor) == (b.instrument, b.kind, b.factor)
-    return same and b.kind == "split" and abs(b.ex - a.ex) <= _SAME
+    """Is one the split of the other, told with another date?"""
+    return a.kind == "split" and same(a, b) and 0 < abs(b.ex - a.ex) <= _SAME
 
 
 def next_session(config: Config, venue: str, day: int) -> int:
@@ -158,9 +182,23 @@ def adjust_bars(
     return _taken_out(frame, known(chosen(store.meta.actions.of(names, as_of=as_of), adjust), at), config, timeframe)
 
 
-def in_effect(store: Store, config: Config, adjust: str, at: int) -> Callable[[BarStore], BarStore]:
-    """A view of bars without the actions that had taken effect at a time, whenever we learned of them."""
-    actions = [a for a in chosen(store.meta.actions.of(None), adjust) if a.ex <= at]
+def view_of(store: Store, config: Config, adjust: str, *, as_of: int | None) -> View:
+    """The bars of a lake as ``adjust_bars`` would have them."""
+    check_adjust(adjust, None)
+    found = store.meta.actions.of(None, as_of=as_of)
+    if adjust != "none" and not found:
+        raise UsageError(
+            f"adjust {adjust}: the lake holds no corporate actions.", hint="gapless actions import FILE… --venue V"
+        )
+    return _without(known(chosen(found, adjust), store.clock() if as_of is None else as_of), config)
+
+
+def in_effect(store: Store, config: Config, adjust: str, at: int) -> View:
+    """The bars of a lake without the actions that had taken effect at a time, whenever we learned of them."""
+    return _without([a for a in chosen(store.meta.actions.of(None), adjust) if a.ex <= at], config)
+
+
+def _without(actions: Sequence[Action], config: Config) -> View:
     if not actions:
         return lambda bars: bars  # what is built may be read
     return lambda bars: Adjusted(bars, lambda timeframe, frame: _taken_out(frame, actions, config, timeframe))

@@ -194,6 +194,7 @@ class Lake:
         members: Mapping[str, SpanSet] | None = None,
         coverage: bool = False,
         universe: str | None = None,
+        adjust: Adjust = "none",
     ) -> pl.DataFrame:
         """Feature rows by (instrument, ts): stored where they are built, otherwise computed now: the same bits.
 
@@ -205,14 +206,16 @@ class Lake:
         Features that compare instruments (``rank`` …) compare those of the call, in the groups of ``[groups.NAME]`` of
         gapless.toml; with ``universe``, those of ``[universes.NAME]``, whichever of them rows are asked of.
         ``members``: when each belongs. ``coverage`` adds ``NAME_coverage``: members with a value ÷ members expected.
+        ``adjust``: from bars without the effect of corporate actions; nothing of that is stored.
         """
         from gapless.app import reading
         from gapless.engine.across import Scope
 
+        known = None if as_of is None else parse_time(as_of)
         return reading.features(
             self.store, self.config, features, _instruments(instruments), Timeframe.parse(timeframe),
-            span_of(start, end), as_of=None if as_of is None else parse_time(as_of), layout=layout,
-            scope=Scope(self.config.groups, members, coverage), universe=universe,
+            span_of(start, end), as_of=known, layout=layout, scope=Scope(self.config.groups, members, coverage),
+            universe=universe, adjust=actions.view_of(self.store, self.config, adjust, as_of=known),
         )  # fmt: skip
 
     def dataset(
@@ -231,25 +234,26 @@ class Lake:
         join: pl.DataFrame | None = None,
         join_columns: Sequence[str] = (),
         members: Mapping[str, SpanSet] | None = None,
+        adjust: Adjust = "none",
     ) -> pl.DataFrame:
         """A training set that never looks ahead: features, the ``label`` expression ``horizon`` bars later, and times.
 
         ``available_at``: when the features could be known; ``label_at``: when the label could. With ``split`` a
         column ``part`` says train or test: training rows whose label is known only after the split are left out, and so
         are ``embargo`` bars after it. ``join``: another table with ``available_at``, joined as of that time.
-        ``members``: when each instrument belongs to the population of features that compare them. Raises LeakError
-        where a row would see its own future.
+        ``members``: when each instrument belongs to the population of features that compare them. ``adjust``: from bars
+        without the effect of corporate actions. Raises LeakError where a row would see its own future.
         """
         from gapless.app import dataset, reading
         from gapless.engine.across import Scope
 
-        at = None if split is None else parse_time(split)
+        at, known = (None if t is None else parse_time(t) for t in (split, as_of))
         shape = dataset.Shape(Timeframe.parse(timeframe), horizon, embargo, at)
         dataset.check_names(features)
         rows = reading.features(
             self.store, self.config, {**features, "_label": label}, _instruments(instruments), shape.timeframe,
-            span_of(start, end), as_of=None if as_of is None else parse_time(as_of),
-            scope=Scope(self.config.groups, members),
+            span_of(start, end), as_of=known, scope=Scope(self.config.groups, members),
+            adjust=actions.view_of(self.store, self.config, adjust, as_of=known),
         )  # fmt: skip
         labels = rows.select("instrument", "ts", "available_at", "_label")
         table = dataset.assemble(rows.drop("_label"), labels, "_label", shape)

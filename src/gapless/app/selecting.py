@@ -10,9 +10,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -26,28 +29,34 @@ from gapless.selection import LIQUIDITY, Candidate, Verdict, select
 from gapless.selection.written import TURNOVER, UniverseSection
 from gapless.series import Instrument
 from gapless.spans import DAY, EARLIEST, LATEST, Micros, Span, SpanSet, Timeframe, iso, parse_duration
-from gapless.stores.instruments import Version, lives, valid_at
+from gapless.stores.instruments import Version, lives, timeline
 from gapless.stores.lake import Lake as Store
 from gapless.stores.universes import Stored
 
 _QUOTES = ("USDT", "USDC", "FDUSD", "BUSD", "TUSD", "DAI", "USD", "EUR", "BTC", "ETH", "BNB")
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Known:
     """What is stored of one candidate, of all times."""
 
     instrument: str
-    versions: Sequence[Version]
+    versions: Sequence[Version]  # by the time they hold from
     lives: SpanSet
     bars: Span | None  # from the first stored bar to the last
+    heard: int | None  # when the universe was decided last before anybody told of it
 
-    @property
+    def version(self, at: int) -> Version | None:
+        """What held at a time; the first before that."""
+        found = bisect_right(self.versions, at, key=attrgetter("valid_from"))
+        return self.versions[max(found - 1, 0)] if self.versions else None
+
+    @cached_property
     def alive(self) -> SpanSet:
         """When it could be traded: by its listings; where none has a date, since we first saw or heard of it."""
         if any(v.listed_at is not None for v in self.versions):
             return self.lives
-        seen = [*(v.known_at for v in self.versions[:1]), *((self.bars.start,) if self.bars else ())]
+        seen = [at for at in (self.heard, self.bars.start if self.bars else None) if at is not None]
         always = self.lives if self.versions else SpanSet.of((EARLIEST, LATEST))
         return always.clip(Span(min(seen), LATEST)) if seen else SpanSet.of()
 
@@ -89,14 +98,14 @@ class Universe:
     def select(self, time: Any = None) -> list[Verdict]:
         """Every candidate with every test at a time: members by their place, then the others."""
         at = self.decided_at(time)
-        return self._judge([at])[at]
+        return dict(self._judge([at]))[at]
 
     def members(self, start: Any, end: Any) -> dict[str, SpanSet]:
         """When each instrument belonged, between two times: what ``lake.features(members=…)`` takes."""
         span = Span.parse(start, end)
         times = list(range(self.decided_at(span.start), span.end, self.every))
         found: dict[str, list[tuple[int, int]]] = {}
-        for at, verdicts in self._judge(times).items():
+        for at, verdicts in self._judge(times):
             for verdict in verdicts:
                 if verdict.member:
                     found.setdefault(verdict.instrument, []).append((at, at + self.every))
@@ -143,14 +152,13 @@ class Universe:
 
     # ------------------------------------------------------------ judging
 
-    def _judge(self, times: Sequence[int]) -> dict[int, list[Verdict]]:
+    def _judge(self, times: Sequence[int]) -> Iterator[tuple[int, list[Verdict]]]:
+        """The verdicts of each time, one time after the other."""
         known, rules = self._known(), self.section.rules
-        found: dict[int, list[Verdict]] = {}
         for some in self._alike(times):
             measured = self._measure(known, some)
             for at in some:
-                found[at] = select(rules, (self._candidate(k, measured.get(k.instrument, ()), at) for k in known))
-        return found
+                yield at, select(rules, (self._candidate(k, measured.get(k.instrument, ()), at) for k in known))
 
     def _alike(self, times: Sequence[int]) -> Iterable[list[int]]:
         """Times between which no corporate action took effect: they see the same adjusted prices."""
@@ -166,11 +174,12 @@ class Universe:
         names = set(self.section.symbols) or (bars.keys() | history.keys())
         names |= set(self.section.include)
         venues = self.section.venues
-        return [
-            _Known(n, v := history.get(n, ()), lives(v), bars.get(n))
-            for n in sorted(names)
-            if not venues or n.partition(":")[0] in venues or n in self.section.include
-        ]
+        chosen = [n for n in sorted(names) if not venues or n.partition(":")[0] in venues or n in self.section.include]
+        return [self._one(n, history.get(n, ()), bars.get(n)) for n in chosen]
+
+    def _one(self, name: str, versions: Sequence[Version], bars: Span | None) -> _Known:
+        heard = self.decided_at(min(v.known_at for v in versions)) if versions else None
+        return _Known(name, timeline(versions), lives(versions), bars, heard)
 
     def _measure(self, known: Sequence[_Known], times: Sequence[int]) -> dict[str, list[_Measured]]:
         """Step 2: the measures of those with bars, per timeframe on which any is computed."""
@@ -190,7 +199,7 @@ class Universe:
         return found
 
     def _candidate(self, k: _Known, measured: Sequence[_Measured], at: int) -> Candidate:
-        version = valid_at(k.versions, at) if k.versions else None
+        version = k.version(at)
         told = dict(version.metadata) if version else {}
         base, quote = self._assets(k.instrument, told)
         life = next((span for span in k.alive if span.start <= at < span.end), None)

@@ -136,6 +136,7 @@ def export(
     end: End = None,
     as_of: AsOf = None,
     layout: Literal["wide", "long"] = "wide",
+    adjust: Literal["none", "splits", "all"] = "none",
     common: Common = COMMON,
 ) -> int:
     """Write feature rows to a .parquet, .csv or .feather file (- is CSV on stdout).
@@ -148,6 +149,8 @@ def export(
         name=expression;name=expression, or names of [features] in gapless.toml; all of them if left out.
     layout
         wide: a column a feature; long: a row a value.
+    adjust
+        From bars without the effect of splits, or of splits and dividends.
     """
     from gapless.app.building import chosen
     from gapless.cli import write
@@ -155,8 +158,9 @@ def export(
     lake = common.open(create=False)
     wanted = chosen(lake.config.features, features)
     rows = lake.features(
-        split(symbols), timeframe, wanted, start=start, end=end, as_of=as_of, layout=layout, universe=universe
-    )
+        split(symbols), timeframe, wanted, start=start, end=end, as_of=as_of, layout=layout, universe=universe,
+        adjust=adjust,
+    )  # fmt: skip
     write.table(rows, output)
     if output != "-":
         done = {"written": output, "rows": rows.height, "features": [*wanted]}

@@ -42,7 +42,7 @@ def live(
     symbols
         VENUE:SYMBOL,…; otherwise [live] of gapless.toml.
     universe
-        A list named in gapless.toml.
+        A universe of gapless.toml: its list, or the members of its newest selection.
     timeframes
         1m,1h,…; otherwise [live] of gapless.toml.
     source

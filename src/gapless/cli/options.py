@@ -25,7 +25,7 @@ OneTimeframe = Annotated[str, Parameter(help="1m 5m 15m 30m 1h 4h 1d 1w")]
 Start = Annotated[str | None, Parameter(help="From here …")]
 End = Annotated[str | None, Parameter(help="… to here (exclusive).")]
 AsOf = Annotated[str | None, Parameter(help="From the bars as they were known at this time.")]
-Universe = Annotated[str | None, Parameter(help="The instruments of a list named in gapless.toml.")]
+Universe = Annotated[str | None, Parameter(help="The members of a universe of gapless.toml.")]
 Output = Annotated[
     str,
     Parameter(
@@ -119,7 +119,7 @@ class What:
     symbols
         VENUE:SYMBOL,… (a bare symbol needs --source).
     universe
-        A list named in gapless.toml.
+        A universe of gapless.toml: its list, or the members of its newest selection.
     timeframes
         1m,1h,…
     days

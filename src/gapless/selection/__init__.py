@@ -102,28 +102,30 @@ def select(rules: Rules, candidates: Iterable[Candidate]) -> list[Verdict]:
     >>> [(v.instrument, v.member, v.tests["quote"].value) for v in found]
     [('X:B', True, 'USDT'), ('X:A', False, 'EUR')]
     """
-    known = sorted(candidates, key=lambda c: c.instrument)
+    known = sorted(candidates, key=_name)
     tests = {c.instrument: _examine(rules, c) for c in known}
-    ensured = [c for c in known if c.alive and c.instrument in rules.include]
-    passed = [c for c in known if c not in ensured and all(o.passed for o in tests[c.instrument].values())]
+    ensured = {c.instrument: c for c in known if c.alive and c.instrument in rules.include}
+    passed = [c for c in known if c.instrument not in ensured and all(o.passed for o in tests[c.instrument].values())]
     if rules.per_base:
-        passed = _one_per_base(rules, passed, [base_of(c.base) for c in ensured], tests)
-    order = _ranked(rules, ensured) + _ranked(rules, passed)
+        passed = _one_per_base(rules, passed, [base_of(c.base) for c in ensured.values()], tests)
+    order = _ranked(rules, ensured.values()) + _ranked(rules, passed)
     places = {c.instrument: at for at, c in enumerate(order, 1)}
-    verdicts = [_verdict(rules, c, places.get(c.instrument), c in ensured, tests) for c in known]
-    return sorted(verdicts, key=lambda v: (not v.member, v.place or math.inf, v.instrument))
+    for name in ensured:
+        tests[name]["include"] = Outcome(True)
+    found = [_verdict(rules, name, places.get(name), own) for name, own in tests.items()]
+    return sorted(found, key=lambda v: (not v.member, v.place or math.inf, v.instrument))
 
 
-def _verdict(
-    rules: Rules, c: Candidate, place: int | None, ensured: bool, tests: Mapping[str, dict[str, Outcome]]
-) -> Verdict:
-    own, member = tests[c.instrument], place is not None
-    if ensured:
-        own["include"] = Outcome(True)
-    elif rules.top is not None and place is not None:
+def _name(candidate: Candidate) -> str:
+    return candidate.instrument
+
+
+def _verdict(rules: Rules, name: str, place: int | None, tests: dict[str, Outcome]) -> Verdict:
+    member = place is not None
+    if rules.top is not None and place is not None and "include" not in tests:
         member = place <= rules.top
-        own["top"] = Outcome(member, place)
-    return Verdict(c.instrument, member, place, own)
+        tests["top"] = Outcome(member, place)
+    return Verdict(name, member, place, tests)
 
 
 def _examine(rules: Rules, c: Candidate) -> dict[str, Outcome]:
@@ -200,7 +202,7 @@ def _preference(rules: Rules) -> Callable[[Candidate], tuple[Any, ...]]:
     return key
 
 
-def _ranked(rules: Rules, candidates: Sequence[Candidate]) -> list[Candidate]:
+def _ranked(rules: Rules, candidates: Iterable[Candidate]) -> list[Candidate]:
     """Step 3: by the ranking measure, equals by name; by name alone where nothing ranks."""
 
     def key(c: Candidate) -> tuple[float, str]:

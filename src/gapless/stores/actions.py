@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
-from gapless.adjust import Action
+from gapless.adjust import Action, same
 from gapless.stores.tail import Database
 
 TABLES = """
@@ -19,7 +19,10 @@ _COLUMNS = "instrument, kind, ex, factor, value, close, source, known_at"
 
 
 class Actions:
-    """Typed access to the table of actions; every method is one transaction."""
+    """Typed access to the table of actions; every method is one transaction.
+
+    Where two sources tell one action with a rounding between them, what was told first stands.
+    """
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -67,7 +70,7 @@ def _keep(db: sqlite3.Connection, action: Action, now: int) -> str:
     known_at = max(action.known_at or now, ended)  # what was withdrawn, and is said again, was not known between
     if found is not None:
         stands = _action(found)
-        if stands.factor == action.factor:
+        if stands.factor == action.factor or (stands.source != action.source and same(stands, action)):
             return "unchanged"
         known_at = max(now, stands.known_at + 1)
         db.execute(f"UPDATE action SET known_to=? WHERE {where}", (known_at, *key))

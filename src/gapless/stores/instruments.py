@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
+from itertools import zip_longest
 from typing import Any
 
 from gapless.spans import EARLIEST, LATEST, SpanSet
@@ -120,8 +121,8 @@ def timeline(versions: Sequence[Version]) -> list[Version]:
     """Versions by the time they hold from, each with its end; of those from the same time, what was learned last."""
     latest = {v.valid_from: v for v in versions}
     ordered = [latest[at] for at in sorted(latest)]
-    ends: list[int | None] = [*(v.valid_from for v in ordered[1:]), None]
-    return [replace(v, valid_to=end) for v, end in zip(ordered, ends, strict=True)]
+    ends = [v.valid_from for v in ordered[1:]]
+    return [replace(v, valid_to=end) for v, end in zip_longest(ordered, ends)]
 
 
 def lives(versions: Sequence[Version]) -> SpanSet:
