@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
+import re
 import time
 from typing import Any
 
@@ -222,6 +224,27 @@ def test_skew_shifts_what_clients_are_told_not_what_is_served(venue: Any) -> Non
         assert get("/api/v3/time").json["serverTime"] * 1000 == (now - 2 * SECOND) // 1000 * 1000
         assert get.klines(limit=1)[0][0] * 1000 == now // MINUTE * MINUTE
         assert sim.injected == {"skew": 1}
+
+
+def test_files_of_the_archive_are_missing_or_damaged(venue: Any) -> None:
+    """Listed with their digest all the same; a damaged one is as long as it should be, its checksum the true one."""
+    folder = "data/spot/monthly/klines/BTCUSDT/1h"
+    with venue() as (_, get):
+        whole = get(f"/data.binance.vision/{folder}/BTCUSDT-1h-2024-04.zip").body
+        checksum = get(f"/data.binance.vision/{folder}/BTCUSDT-1h-2024-04.zip.CHECKSUM").body
+        assert checksum == f"{hashlib.sha256(whole).hexdigest()}  BTCUSDT-1h-2024-04.zip\n".encode()
+        listed = get("/data.binance.vision/", prefix=f"{folder}/").body.decode()
+        assert hashlib.md5(whole, usedforsecurity=False).hexdigest() in listed
+        assert re.findall("([0-9-]{7}).zip<", listed) == ["2024-03", "2024-04", "2024-05"]  # 3 June is a Monday
+    with venue(faults="zip_missing:1.0") as (sim, get):
+        assert get(f"/data.binance.vision/{folder}/BTCUSDT-1h-2024-04.zip").status == 404
+        assert get("/data.binance.vision/", prefix=f"{folder}/").body.decode() == listed
+        assert sim.injected["zip_missing"] == 1
+    with venue(faults="zip_damaged:1.0") as (sim, get):
+        damaged = get(f"/data.binance.vision/{folder}/BTCUSDT-1h-2024-04.zip").body
+        assert (len(damaged), damaged == whole) == (len(whole), False)
+        assert get(f"/data.binance.vision/{folder}/BTCUSDT-1h-2024-04.zip.CHECKSUM").body == checksum
+        assert sim.injected["zip_damaged"] == 1
 
 
 def test_faults_can_be_changed_on_the_way(venue: Any) -> None:

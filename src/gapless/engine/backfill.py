@@ -113,10 +113,15 @@ async def backfill(
 
 
 def _beside(http: PacedHttp, archive: Archive | None) -> Paced | None:
-    """Paced by the archive's own limits, over the same session; a file that stays damaged is not asked for so often."""
+    """Paced by the archive's own limits, over the same session, with less patience: there is another way to its bars.
+
+    A file that stays damaged is not asked for often, and an archive that does not answer is not waited for.
+    """
     if archive is None:
         return None
-    patience = replace(http.patience, attempts=min(ARCHIVE_ATTEMPTS, http.patience.attempts))
+    patience = replace(
+        http.patience, attempts=min(ARCHIVE_ATTEMPTS, http.patience.attempts), outage=0.0, longest_pause=60.0
+    )
     return Paced(archive, http.session, patience=patience, observer=http.observer, stop=http.stop, clock=http.clock)
 
 

@@ -33,7 +33,7 @@ class Venue:
         async with self._turn:
             if self._synced_at is not None and time.monotonic() - self._synced_at < _SYNC_EVERY:
                 return
-            stamped = await self.http.source.server_time(self.http)
+            stamped = await self.http.ask(self.http.source.server_time)
             # The stamp was made before its answer arrived, so this errs towards calling a bar unfinished.
             self.skew = stamped - self.http.clock()
             self._synced_at = time.monotonic()
@@ -65,7 +65,7 @@ class Venue:
         async with self._turn:
             if self._listings is None:
                 try:
-                    found = await self.http.source.listings(self.http)
+                    found = await self.http.ask(self.http.source.listings)
                 except SourceError:
                     return {}  # nothing is believed on the word of a source that cannot be asked
                 self._listings = {listing.instrument: listing for listing in found}
