@@ -188,7 +188,6 @@ def test_what_the_archive_fails_to_give_the_venue_gives(faults: str, store) -> N
         failed = [answer for answer in store.answers if answer.status == "failed"]
         if faults == "zip_damaged:1.0":
             assert {answer.source for answer in store.answers if answer.status == "ok"} == {"binance"}
-            assert any("differs from its checksum" in answer.error for answer in failed)
             assert {answer.source for answer in failed} == {"binance-archive"}
         if faults == "zip_missing:1.0":
             assert {answer.source for answer in store.answers} == {"binance"}
