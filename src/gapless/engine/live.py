@@ -20,9 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
-
-import polars as pl
+from typing import TypeVar
 
 from gapless.engine.backlog import Said
 from gapless.engine.barrier import Barrier, Moment
@@ -33,6 +31,7 @@ from gapless.engine.late import GATHER, Late
 from gapless.engine.mend import Listening, Mender, Side, Verified
 from gapless.engine.rows import bars_frame, heard_frame, rows_heard
 from gapless.engine.track import Track
+from gapless.engine.upkeep import BarWriter, Upkeep
 from gapless.errors import LakeDamaged, LakeError
 from gapless.events import (
     AlertFired,
@@ -51,16 +50,6 @@ from gapless.series import Series
 from gapless.spans import HOUR, SECOND, Span, Timeframe
 
 _T = TypeVar("_T")
-
-
-class BarWriter(Protocol):
-    """Keeps bars of one timeframe; ``stores.moments.MomentWriter`` is one."""
-
-    def append(self, frame: pl.DataFrame) -> WriteReport | None: ...
-
-    def gather(self) -> int: ...
-
-    def disturbed(self) -> tuple[int, float] | None: ...
 
 
 @dataclass(frozen=True)
@@ -97,6 +86,7 @@ class Live:
         self._inbox: asyncio.Queue[tuple[Side, list[Said] | Healed, float]] = asyncio.Queue(64)
         self.mender = Mender(sides, verified, self.health, self._told)
         self._late = Late()
+        self.upkeep = Upkeep(writers.values(), self.health, self.now)
         self._stop = asyncio.Event()
         self._kept_at = self._looked_at = 0
 
@@ -341,6 +331,7 @@ class Live:
             track.rest()
             await self._durably(self.writers[timeframe].gather)
             await self._strangers(timeframe)
+        self.upkeep.look()
         if self.now() - self._kept_at >= self.options.checkpoint and self._all_decided:
             self._kept_at = self.now()
             for track in self.tracks.values():
@@ -372,6 +363,7 @@ class Live:
             async with asyncio.timeout(self.options.drain):
                 await asyncio.gather(*pumps, return_exceptions=True)
                 await self._last_questions()
+        await self.upkeep.end()
         settled = self._all_decided
         self.mender.end()
         if self.health.started and settled:

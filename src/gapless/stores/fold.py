@@ -2,13 +2,15 @@
 
 *Upsert* puts rows into the files of their instruments and periods: a new file where there is none, otherwise a new file
 in place of the one that covers the period, in one commit. *Fold* does that with the oldest chunks of the tail, after
-their revisions, and then drops them. *Compact* joins the month files of years that are over.
+their revisions, and then drops them; while bars come live, ``begin`` makes its files beside them and ``finish`` commits
+these in a moment. *Compact* joins the month files of years that are over.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -27,6 +29,16 @@ FOLD_BATCH = 1_000_000  # rows of the tail taken into memory at once
 _APP = "tail"
 
 
+@dataclass(frozen=True)
+class Begun:
+    """A fold whose files are made, of a table as it was at ``version``."""
+
+    chunks: Sequence[Chunk]
+    version: int
+    adds: Sequence[parquet.DataFile]
+    gone: Sequence[LiveFile]
+
+
 class Folder:
     """Moves rows between the tail and Parquet files of one lake. Call under the writer's lock."""
 
@@ -39,15 +51,25 @@ class Folder:
         """Rows of the stored schema, sorted by key, into Parquet files, durable in one commit."""
         log = self.lake.log("bars", timeframe)
         log.prepare()
-        live = log.live()
+        self._commit(timeframe, *self._staged(timeframe, rows, log.live()), upto)
+
+    def _staged(
+        self, timeframe: Timeframe, rows: pl.DataFrame, live: Sequence[LiveFile]
+    ) -> tuple[list[parquet.DataFile], list[LiveFile]]:
+        """New files that hold these rows, and the live ones whose place they take."""
         years = {f.period for f in live if len(f.period) == 4}
         by_key = {(f.instrument, f.period): f for f in live}
         parts = _parts(rows, timeframe, years, by_key)
         with ThreadPoolExecutor(2) as pool:
             adds = list(pool.map(lambda p: self._stage(timeframe, *p), parts))
-        gone = [old for _, _, old in parts if old is not None]
-        self.lake.meta.index_files(f"bars/{timeframe.name}", adds)
-        log.commit(lambda _: Change(adds, gone), transaction=(_APP, upto) if upto is not None else None)
+        return adds, [old for _, _, old in parts if old is not None]
+
+    def _commit(
+        self, timeframe: Timeframe, adds: Sequence[parquet.DataFile], gone: Sequence[LiveFile], upto: int | None
+    ) -> None:
+        log = self.lake.log("bars", timeframe)
+        self.lake.meta.index_files(f"bars/{timeframe.name}", list(adds))
+        log.commit(lambda _: Change(list(adds), list(gone)), transaction=(_APP, upto) if upto is not None else None)
 
     def _stage(self, timeframe: Timeframe, period: str, part: pl.DataFrame, old: LiveFile | None) -> parquet.DataFile:
         from gapless.stores.lake import newest
@@ -68,6 +90,32 @@ class Folder:
             if not all_of_it:
                 break
         return total
+
+    def begin(self, timeframe: Timeframe) -> Begun:
+        """Make the files that folding the oldest chunks takes; the lock is held only to look what there is."""
+        from gapless.stores.lake import newest
+
+        log = self.lake.log("bars", timeframe)
+        with self.lake.writing("begin to fold"):
+            self.lake.tail.gather(timeframe, least=1)
+            log.prepare()
+            live, version = log.live(), log.refresh()
+            chunks = self.lake.tail.chunks(timeframe, limit_rows=FOLD_BATCH)
+        rows = self.lake.tail.bodies(c for c in chunks if c.kind == "bars")
+        adds, gone = ([], []) if rows is None else self._staged(timeframe, newest(rows), live)
+        return Begun(chunks, version, adds, gone)
+
+    def finish(self, timeframe: Timeframe, begun: Begun) -> int:
+        """Commit what was begun, under the lock; the rows folded: none if somebody committed meanwhile."""
+        if self.lake.log("bars", timeframe).refresh() != begun.version:
+            return 0
+        upto = begun.chunks[-1].id if begun.chunks else None
+        superseded = self.lake.tail.bodies(c for c in begun.chunks if c.kind == "revisions")
+        if superseded is not None and upto is not None:
+            self._append_revisions(timeframe, superseded, upto)
+        self._commit(timeframe, begun.adds, begun.gone, upto)
+        self.lake.tail.drop(begun.chunks)
+        return sum(chunk.rows for chunk in begun.chunks)
 
     def _fold_chunks(self, timeframe: Timeframe, chunks: Sequence[Chunk]) -> None:
         """Folding the same chunks again changes nothing: a crash before the drop does no harm.

@@ -26,7 +26,7 @@ import polars as pl
 
 from gapless.errors import LakeDamaged
 from gapless.protocols import Changes, Entry
-from gapless.spans import Span, Timeframe
+from gapless.spans import DAY, Span, Timeframe
 from gapless.stores.lake import no_space
 from gapless.stores.tail import Database
 
@@ -86,6 +86,7 @@ class Letter(Protocol):
 JOURNAL = "live.sqlite"
 _LETTER = ("id", "channel", "kind", "subject", "payload", "made_at", "state", "attempts", "error", "next_try")
 L = TypeVar("L", bound=Letter)
+_ROWS = 2 * DAY  # feature rows of bars older than this are had by ``features``, from the bars
 
 
 class _Told(Database):
@@ -195,7 +196,10 @@ class Journal:
     # ------------------------------------------------------------ checkpoints
 
     def keep(self, desk: str, ts: int, body: bytes, *, now: int, newest: int = 3, days: int = 7) -> None:
-        """Keep the memory after ``ts``; of older ones the ``newest``, and the first of each of so many ``days``."""
+        """Keep the memory after ``ts``; of older ones the ``newest``, and the first of each of so many ``days``.
+
+        Feature rows that are two days older go.
+        """
         with self.database.transaction() as db:
             values = (desk, ts, now, time.time(), zlib.crc32(body), body)
             db.execute("INSERT OR REPLACE INTO checkpoint VALUES (?,?,?,?,?,?)", values)
@@ -206,6 +210,7 @@ class Journal:
                      ORDER BY 1 DESC LIMIT ?3)""",
                 (desk, newest, days),
             )
+            db.execute("DELETE FROM moment WHERE timeframe=? AND ts<?", (desk, ts - _ROWS))
 
     def checkpoints(self, desk: str) -> list[tuple[int, int, float]]:
         """(bar time, when it was kept, the same by the host's clock in seconds) of what is kept, newest first."""

@@ -19,6 +19,7 @@ import polars as pl
 from gapless.bars import STORED, check_bars, conform
 from gapless.spans import Timeframe
 from gapless.stores.compare import stamped
+from gapless.stores.lake import FOLD_ROWS, no_space
 
 if TYPE_CHECKING:
     from gapless.protocols import WriteReport
@@ -61,6 +62,21 @@ class MomentWriter:
                 self._seen = self._version()
             return joined
 
+    def fold(self, least: int = FOLD_ROWS) -> int:
+        """Move what waits into Parquet, where it is much; how many rows. Beside ``append``, in another thread."""
+        if self.lake.tail.rows(self.timeframe) < least:
+            return 0
+        with no_space(self.lake.root):
+            begun = self.lake.folder.begin(self.timeframe)
+        with self.lake.writing("fold live bars"):
+            self._look_for_strangers()
+            untouched = self._seen == self._version()
+            folded = self.lake.folder.finish(self.timeframe, begun)
+            self._strangers = self._others()
+            if untouched:
+                self._seen = self._version()
+            return folded
+
     def disturbed(self) -> tuple[int, float] | None:
         """Since when a stranger may have stored something, told once: by the lake's clock (µs) and the host's (s)."""
         found, self._disturbed = self._disturbed, None
@@ -68,10 +84,13 @@ class MomentWriter:
 
     def _look_for_strangers(self) -> None:
         """Under the lock: whatever a stranger stores later is stamped later."""
-        now = self.lake.tail.database.version()[0], self.lake.log("bars", self.timeframe).refresh()
+        now = self._others()
         if self._strangers is not None and now != self._strangers and self._disturbed is None:
             self._disturbed = self._looked
         self._strangers, self._looked = now, (self.lake.clock(), time.time())
+
+    def _others(self) -> object:
+        return self.lake.tail.database.version()[0], self.lake.log("bars", self.timeframe).refresh()
 
     def _compare(self, frame: pl.DataFrame) -> WriteReport:
         report = self.lake.write(self.timeframe, frame, source=self.source, run=self.run)

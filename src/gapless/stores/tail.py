@@ -257,11 +257,9 @@ class Tail:
         return frame.filter(*wanted) if wanted else frame
 
     def bodies(self, chunks: Iterable[Chunk]) -> pl.DataFrame | None:
-        """The rows of these chunks, oldest first; None for none."""
-        frames = [
-            self._decode(self.database.rows("SELECT id, checksum, body FROM chunk WHERE id=?", (c.id,))[0])
-            for c in chunks
-        ]
+        """The rows of these chunks, oldest first, as far as they are still there; None for none."""
+        query = "SELECT id, checksum, body FROM chunk WHERE id=?"
+        frames = [self._decode(row) for c in chunks for row in self.database.rows(query, (c.id,))]
         return pl.concat(frames) if frames else None
 
     def _decode(self, row: tuple[Any, ...]) -> pl.DataFrame:
