@@ -369,3 +369,30 @@ def test_real_outage_days_rank_the_most_traded(tmp_path: Path) -> None:
     assert universe.at("2021-04-24")[0] == "BINANCE:BTCUSDT"
     assert "BINANCE:BAKEUSDT" not in universe.at("2021-04-30")
     assert len(universe.at("2021-04-24")) == rows["symbol"].n_unique() - 1
+
+
+def test_a_name_that_is_used_again_is_measured_anew(tmp_path: Path) -> None:
+    """Bars of the life before are of something else: the mean of the second life's first days is of these alone."""
+    lake = gl.open(
+        tmp_path / "lake", config=config(rank="mean(close, 5)", tests={"c": {"expression": "close", "min": 0}})
+    )
+    name = "BINANCE:LUNAUSDT"
+    lake.store.meta.store_listings([listing(name, 0)], how="made", now=at(0))
+    lake.store.meta.store_listings([listing(name, 0, 20)], how="made", now=at(20))
+    lake.store.meta.store_listings([listing(name, 24)], how="made", now=at(24))
+    lake.write(name, "1d", daily(0, 0, 20).vstack(daily(0, 24, 32)))
+    tests = {d: lake.universe("u").select(at(d))[0].tests for d in (21, 27, 30)}
+    assert not tests[21]["alive"].passed
+    assert not tests[27]["rank"].passed
+    assert tests[27]["c"].passed
+    assert tests[30]["rank"].value == pytest.approx(daily(0)["close"][25:30].mean())
+    when = lake.universe("u").members(at(0), at(32))[name]
+    assert not any(s.start < at(28) and s.end > at(20.5) for s in when)
+
+
+def test_a_status_that_was_just_heard_counts(tmp_path: Path) -> None:
+    """On the day of the first sync, what does not trade is no member."""
+    lake = gl.open(tmp_path / "lake", config=config(status=["trading"]))
+    told = [Listing(Instrument("BINANCE", n), s) for n, s in (("AUSDT", "trading"), ("BUSDT", "break"))]
+    lake.store.meta.store_listings(told, how="made", now=at(10.4))
+    assert symbols(lake.universe("u").at(at(10.5))) == ["AUSDT"]

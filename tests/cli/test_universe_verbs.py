@@ -86,3 +86,25 @@ def test_a_declared_universe_from_nothing_to_bars(gapless: Callable[..., Any], v
     table = gapless("universe", "select", "best", "--as-of", "2025-05-04", "--every").out
     assert "1 members of 3 candidates" in table or "1 member of 3 candidates" in table
     assert gapless("universe", "select", "bst", "--json").json["error"]["type"] == "UnknownName"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("actions", "import", "nothing.csv", "--venue", "XNAS"),
+        ("actions", "import", "empty.csv", "--venue", "XNAS"),
+        ("instruments", "import", "empty.csv", "--venue", "XNAS"),
+        ("instruments", "import", "empty.csv", "--venue", "NOWHERE"),
+        ("instruments", "sync"),
+        ("instruments", "sync", "--source", "nobody"),
+        ("instruments", "sync", "--file", "empty.csv"),
+        ("universe", "select", "any"),
+    ],
+)
+def test_a_wrong_call_leaves_no_lake_behind(gapless: Callable[..., Any], words: tuple[str, ...]) -> None:
+    """Whatever is wrong is told before a lake is made for it."""
+    Path("empty.csv").write_text("")
+    said = gapless(*words, "--json")
+    assert said.code in (1, 2)
+    assert said.json["error"]["hint"]
+    assert not Path("lake").exists()

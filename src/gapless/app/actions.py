@@ -62,6 +62,13 @@ def import_actions(
     return keep_actions(store, found, known_by=known_by)
 
 
+def check_files(config: Config, paths: Sequence[str | Path], venue: str, read: Callable[[Path], object]) -> None:
+    """Raise what is wrong with a call before a lake is made for it."""
+    market(config, venue)
+    for path in expand(paths):
+        read(path)
+
+
 def keep_actions(store: Store, found: Found, *, known_by: Known = "import") -> dict[str, Any]:
     """Remember actions: those of one day and kind as one; a split that is told a second time days later is left out."""
     actions = _without_echoes(_one_a_day(found.actions), _standing(store, found), found.notes)

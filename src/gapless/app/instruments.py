@@ -39,21 +39,23 @@ def sync(
 
     Returns how many instruments were told of, how many versions opened, how many are listed no more, and notes.
     """
-    scope = _scope(lake, name, symbols, universe, file)
-    if name is None and scope is None:
-        raise UsageError("sync what?", hint="give --source NAME, --symbols A,B, --universe NAME or --file FILE")
+    chosen = scope(lake, name, symbols, universe, file)
     found: dict[str, Any] = {"instruments": 0, "versions": 0, "gone": 0, "notes": []}
     before = lake.store.meta.instruments.count()
-    for key, wanted in _by_source(lake, name, scope):
+    for key, wanted in _by_source(lake, name, chosen):
         _sync_one(lake, source(lake.config, key, base_url=base_url), key, wanted, found)
     found["versions"] = lake.store.meta.instruments.count() - before
     return found
 
 
-def _scope(
+def scope(
     lake: Lake, name: str | None, symbols: str | None, group: str | None, file: Path | None
 ) -> list[Instrument] | None:
-    """The instruments of a call, however they are named; None for all."""
+    """The instruments of a call, however they are named; None for all. UsageError for a call that means nothing."""
+    if name is None and symbols is None and group is None and file is None:
+        raise UsageError("sync what?", hint="give --source NAME, --symbols A,B, --universe NAME or --file FILE")
+    if name is not None:
+        source(lake.config, name)
     if sum(x is not None for x in (symbols, group, file)) > 1:
         raise UsageError("--symbols, --universe and --file name instruments each.", hint="give one of them")
     if group is not None:
@@ -64,12 +66,12 @@ def _scope(
 
 
 def _by_source(
-    lake: Lake, name: str | None, scope: list[Instrument] | None
+    lake: Lake, name: str | None, chosen: list[Instrument] | None
 ) -> Iterable[tuple[str, list[Instrument] | None]]:
-    if scope is None:
+    if chosen is None:
         yield str(name), None
         return
-    named = sorted((name or source_name(lake.config, i.venue), i) for i in scope)
+    named = sorted((name or source_name(lake.config, i.venue), i) for i in chosen)
     for key, group in groupby(named, key=lambda pair: pair[0]):
         yield key, [i for _, i in group]
 

@@ -21,9 +21,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from gapless.adjust import chosen
 from gapless.app import reading
-from gapless.app.actions import in_effect
+from gapless.app.actions import View, in_effect
 from gapless.config import Config
+from gapless.engine.views import Adjusted, BarStore
 from gapless.errors import UnknownName, UsageError
 from gapless.selection import LIQUIDITY, Candidate, Verdict, select
 from gapless.selection.written import TURNOVER, UniverseSection
@@ -155,17 +157,19 @@ class Universe:
     def _judge(self, times: Sequence[int]) -> Iterator[tuple[int, list[Verdict]]]:
         """The verdicts of each time, one time after the other."""
         known, rules = self._known(), self.section.rules
-        for some in self._alike(times):
+        for some in self._alike(known, times):
             measured = self._measure(known, some)
             for at in some:
                 yield at, select(rules, (self._candidate(k, measured.get(k.instrument, ()), at) for k in known))
 
-    def _alike(self, times: Sequence[int]) -> Iterable[list[int]]:
-        """Times between which no corporate action took effect: they see the same adjusted prices."""
-        if not times or self.section.adjust == "none" or not self.section.measures:
+    def _alike(self, known: Sequence[_Known], times: Sequence[int]) -> Iterable[list[int]]:
+        """Times between which no action took effect and no name was used again: they see the same bars."""
+        if not self.section.measures:
             return [list(times)] if times else []
-        exs = np.array(sorted({a.ex for a in self.store.meta.actions.of(None)}), dtype=np.int64)
-        return [list(g) for _, g in groupby(times, key=lambda at: int(np.searchsorted(exs, at, side="right")))]
+        turns = {a.ex for a in chosen(self.store.meta.actions.of(None), self.section.adjust)}
+        turns |= {life.start for k in known for life in list(k.lives)[1:]}
+        ordered = np.array(sorted(turns), dtype=np.int64)
+        return [list(g) for _, g in groupby(times, key=lambda at: int(np.searchsorted(ordered, at, side="right")))]
 
     def _known(self) -> list[_Known]:
         """Step 2: every candidate."""
@@ -174,8 +178,8 @@ class Universe:
         names = set(self.section.symbols) or (bars.keys() | history.keys())
         names |= set(self.section.include)
         venues = self.section.venues
-        chosen = [n for n in sorted(names) if not venues or n.partition(":")[0] in venues or n in self.section.include]
-        return [self._one(n, history.get(n, ()), bars.get(n)) for n in chosen]
+        asked = [n for n in sorted(names) if not venues or n.partition(":")[0] in venues or n in self.section.include]
+        return [self._one(n, history.get(n, ()), bars.get(n)) for n in asked]
 
     def _one(self, name: str, versions: Sequence[Version], bars: Span | None) -> _Known:
         heard = self.decided_at(min(v.known_at for v in versions)) if versions else None
@@ -192,11 +196,16 @@ class Universe:
             rows = reading.features(
                 self.store, self.config, wanted, instruments, bars, span,
                 scope=reading.scope_of(self.config, wanted, members),
-                adjust=in_effect(self.store, self.config, self.section.adjust, times[0]),
+                adjust=self._view(known, times[0]),
             )  # fmt: skip
             for part in rows.partition_by("instrument"):
                 found.setdefault(str(part["instrument"][0]), []).append(_measured(part, wanted))
         return found
+
+    def _view(self, known: Sequence[_Known], at: int) -> View:
+        """Bars as they are seen at a time: of the present life of a name, without actions that took effect."""
+        adjust = in_effect(self.store, self.config, self.section.adjust, at)
+        return lambda stored: adjust(_of_this_life(stored, known, at))
 
     def _candidate(self, k: _Known, measured: Sequence[_Measured], at: int) -> Candidate:
         version = k.version(at)
@@ -208,7 +217,7 @@ class Universe:
         values = {name: value for _, some in seen for name, value in some.items()}
         return Candidate(
             k.instrument, life is not None, base, quote, _type(told),
-            version.status if version and version.known_at <= at else "",
+            version.status if version and self.decided_at(version.known_at) <= at else "",
             at - life.start if life else None, idle, _liquid(values),
         )  # fmt: skip
 
@@ -235,11 +244,12 @@ def population(
     if not found.section.selects:
         return [Instrument.parse(s) for s in found.section.symbols], None
     hulls = list(spans_of(store).values())
-    if span is None and not hulls:
+    if not hulls:
         return [], {}
-    whole = Span(min(h.start for h in hulls), max(h.end for h in hulls)) if hulls else Span(EARLIEST, EARLIEST)
-    inside = whole if span is None else Span(max(span.start, whole.start), min(span.end, whole.end))
-    members = found.members(inside.start, inside.end) if inside else {}
+    start, end = min(h.start for h in hulls), max(h.end for h in hulls)
+    if span is not None:
+        start, end = max(start, span.start), min(end, span.end)
+    members = found.members(start, end) if start < end else {}
     return [Instrument.parse(n) for n in members], members
 
 
@@ -255,6 +265,16 @@ def _liquid(values: dict[str, float]) -> dict[str, float]:
     if LIQUIDITY in values and math.isnan(values[LIQUIDITY]):
         values[LIQUIDITY] = turnover
     return values
+
+
+def _of_this_life(stored: BarStore, known: Sequence[_Known], at: int) -> BarStore:
+    """The bars without those of earlier lives, of names that had been used before: they are of something else."""
+    born = {k.instrument: [s.start for s in k.lives if s.start <= at] for k in known if len(list(k.lives)) > 1}
+    starts = {name: lives[-1] for name, lives in born.items() if len(lives) > 1}
+    if not starts:
+        return stored  # what is built may be read
+    first = pl.col("instrument").replace_strict(starts, default=EARLIEST, return_dtype=pl.Int64)
+    return Adjusted(stored, lambda _, frame: frame.filter(pl.col("ts").to_physical() >= first))
 
 
 def _by_bars(section: UniverseSection) -> dict[Timeframe, dict[str, str]]:

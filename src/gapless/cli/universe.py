@@ -48,9 +48,12 @@ def sync(
     base_url
         Another address of the source.
     """
+    from gapless.app.instruments import scope
     from gapless.app.instruments import sync as learn
     from gapless.cli import render_universe as render
 
+    with common.trial() as lake:
+        scope(lake, source, symbols, universe, file)  # a wrong call leaves no lake behind
     found = learn(common.open(), name=source, base_url=base_url, symbols=symbols, universe=universe, file=file)
     show(found) if common.json else render.imported(found)
     return 0
@@ -87,9 +90,13 @@ def import_maps(
     venue
         The venue of the instruments, for example XNAS.
     """
+    from gapless.app.actions import check_files
     from gapless.app.instruments import import_maps as read
     from gapless.cli import render_universe as render
+    from gapless.sources.files_names import read_map
 
+    if common.missing():  # a wrong call leaves no lake behind
+        check_files(common.settings(), paths, venue, read_map)
     found = read(common.open(), paths, venue)
     show(found) if common.json else render.imported(found)
     return 0
@@ -155,9 +162,13 @@ def import_actions(
     known_by
         ex takes each action as known from its ex-date on, so that --adjust-as-of works for times before this import.
     """
+    from gapless.app.actions import check_files
     from gapless.app.actions import import_actions as read
     from gapless.cli import render_universe as render
+    from gapless.sources.files_actions import read_actions
 
+    if common.missing():  # a wrong call leaves no lake behind
+        check_files(common.settings(), paths, venue, read_actions)
     lake = common.open()
     found = read(lake.store, lake.config, paths, venue, known_by=known_by)
     show(found) if common.json else render.imported(found)
