@@ -16,8 +16,9 @@ import numpy as np
 import polars as pl
 
 from gapless.engine import build
+from gapless.engine.inputs import inputs
 from gapless.features import plan as understand
-from gapless.features.frames import align, check_options, instruments, numbers, times, try_gate, typed
+from gapless.features.frames import check_options, instruments, times, try_gate, typed
 from gapless.features.panel import Groups, Members, Panel, Population
 from gapless.features.planning import FeaturePlan
 from gapless.features.program import Floats
@@ -123,12 +124,8 @@ def _window(
     states: dict[str, Floats],
 ) -> pl.DataFrame:
     """The rows of one window, from the states before it, which become those after it."""
-    bars = store.rows(timeframe, names, window, ["instrument", "ts", *panel.plan.inputs])
+    bars, columns = inputs(store, panel.plan, names, timeframe, window)
     ts = times(bars)
-    columns = {name: numbers(bars, name) for name in panel.plan.inputs}
-    for column, other in panel.plan.others:
-        theirs = store.rows(timeframe, [other], window, ["ts", column])
-        columns[f"{column}@{other}"] = align(ts, times(theirs), numbers(theirs, column))
     rows = dict(instruments(bars))
     values = panel.run(ts, rows, columns, states)
     for name, mine in rows.items():

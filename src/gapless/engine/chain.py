@@ -17,11 +17,12 @@ from functools import partial
 
 import polars as pl
 
+from gapless.engine.inputs import inputs
 from gapless.engine.parts import set_name
 from gapless.errors import LakeDamaged
-from gapless.features.frames import align, numbers, times, try_gate, typed
+from gapless.features.frames import times, try_gate, typed
 from gapless.features.planning import FeaturePlan, run
-from gapless.features.program import Floats, Ints
+from gapless.features.program import Floats
 from gapless.protocols import FeatureStore, Segment
 from gapless.segments import Piece, Stretch, stretches
 from gapless.series import Series
@@ -48,7 +49,7 @@ class Chain:
         """The stretches of all bars there are, as far as possible those that it was built in."""
         timeframe = self.series.timeframe
         mine = self.store.pieces(timeframe, str(self.series.instrument))
-        others = [self.pieces_of(name) for name in self._joined()]
+        others = [self.pieces_of(name) for name in sorted({instrument for _, instrument in self.plan.others})]
         return stretches(mine, others, timeframe, self.known)
 
     def stands(self, stretch: Stretch, before: str) -> Segment | None:
@@ -103,28 +104,9 @@ class Chain:
 
     def _values(self, span: Span, state: bytes | None) -> tuple[pl.DataFrame, dict[str, Floats], bytes]:
         with self._timed("read"):
-            bars, columns = self._columns(span)
+            bars, columns = inputs(self.store, self.plan, [str(self.series.instrument)], self.series.timeframe, span)
         with self._timed("compute"):
             return bars, *run(self.plan, columns, state)
-
-    def _columns(self, span: Span) -> tuple[pl.DataFrame, dict[str, Floats]]:
-        """The bars in ``span``, and what the program reads of them and of other series at the same times."""
-        name, timeframe = str(self.series.instrument), self.series.timeframe
-        bars = self.store.rows(timeframe, [name], span, ["instrument", "ts", *self.plan.inputs])
-        columns = {column: numbers(bars, column) for column in self.plan.inputs}
-        ts = times(bars)
-        for other in self._joined():
-            columns |= self._others(other, ts, span)
-        return bars, columns
-
-    def _others(self, other: str, ts: Ints, span: Span) -> dict[str, Floats]:
-        wanted = [column for column, instrument in self.plan.others if instrument == other]
-        theirs = self.store.rows(self.series.timeframe, [other], span, ["ts", *wanted])
-        when = times(theirs)
-        return {f"{column}@{other}": align(ts, when, numbers(theirs, column)) for column in wanted}
-
-    def _joined(self) -> list[str]:
-        return sorted({instrument for _, instrument in self.plan.others})
 
     @contextmanager
     def _timed(self, what: str) -> Iterator[None]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from gapless.engine.desk import Desk
+from gapless.engine.inputs import inputs
 from gapless.engine.rows import moments
-from gapless.features.frames import align, numbers, times
+from gapless.features.frames import times
 from gapless.features.planning import run
 from gapless.protocols import FeatureStore
 from gapless.spans import DAY, Span
@@ -43,18 +44,10 @@ def _state(desk: Desk, store: FeatureStore, name: str, until: int) -> tuple[byte
     state: bytes | None = None
     last = None
     for span in stretches(store, desk, (name,), until, _STRETCH):
-        bars = store.rows(timeframe, [name], span, ["instrument", "ts", *plan.inputs])
-        if not bars.height:
-            continue
-        ts = times(bars)
-        columns = {column: numbers(bars, column) for column in plan.inputs}
-        for other in sorted({instrument for _, instrument in plan.others}):
-            wanted = [column for column, instrument in plan.others if instrument == other]
-            theirs = store.rows(timeframe, [other], span, ["ts", *wanted])
-            for column in wanted:
-                columns[f"{column}@{other}"] = align(ts, times(theirs), numbers(theirs, column))
-        _, state = run(plan, columns, state)
-        last = int(ts[-1])
+        bars, columns = inputs(store, plan, [name], timeframe, span)
+        if bars.height:
+            _, state = run(plan, columns, state)
+            last = int(times(bars)[-1])
     return None if state is None or last is None else (state, last)
 
 
