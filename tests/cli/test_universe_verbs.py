@@ -108,3 +108,12 @@ def test_a_wrong_call_leaves_no_lake_behind(gapless: Callable[..., Any], words: 
     assert said.code in (1, 2)
     assert said.json["error"]["hint"]
     assert not Path("lake").exists()
+
+
+def test_a_source_without_corporate_actions_says_so(gapless: Callable[..., Any], venue: str) -> None:
+    """Binance has none to tell; and the call must say of what."""
+    Path("gapless.toml").write_text(f'[sources.binance]\nbase_url = "{venue}"\n')
+    gapless("instruments", "sync", "--source", "binance")
+    said = gapless("actions", "sync", "--symbols", "BINANCE:BTCUSDT", "--json")
+    assert (said.code, said.json["error"]["message"]) == (2, "source binance knows no corporate actions.")
+    assert gapless("actions", "sync", "--source", "binance").code == 2

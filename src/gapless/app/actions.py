@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
+from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -23,14 +25,17 @@ from gapless.adjust import (
     same,
     split,
 )
-from gapless.app.markets import market
+from gapless.app.markets import market, patience
 from gapless.config import Config
+from gapless.engine.reference import TellsActions, fetch_actions
+from gapless.engine.reference import Told as VendorTold
 from gapless.engine.views import Adjusted, BarStore
 from gapless.errors import InputError, UnknownName, UsageError
+from gapless.protocols import Source
 from gapless.series import Instrument
 from gapless.sources.files import expand
 from gapless.sources.files_actions import Told, read_actions
-from gapless.spans import DAY, WEEK, Span, Timeframe, iso
+from gapless.spans import DAY, WEEK, Span, Timeframe, iso, parse_time
 from gapless.stores.lake import Lake as Store
 
 Known = Literal["import", "ex"]
@@ -60,6 +65,43 @@ def import_actions(
     for path in expand(paths):
         _read_one(store, config, path, venue, found)
     return keep_actions(store, found, known_by=known_by)
+
+
+def sync_actions(
+    store: Store, config: Config, src: Source, instruments: Sequence[Instrument], *, known_by: Known = "import"
+) -> dict[str, Any]:
+    """Ask a source for every action of some instruments, and remember them; what it says no more is withdrawn.
+
+    A dividend needs a stored daily close before its ex-date. Raises UsageError for a source that knows no actions.
+    """
+    if not isinstance(src, TellsActions):
+        raise UsageError(
+            f"source {src.name} knows no corporate actions.", hint="gapless actions import FILE… reads files"
+        )
+    found = Found()
+    told = fetch_actions(src, [i.symbol for i in instruments], patience=patience(config, src.name))
+    for instrument, of_one in zip(instruments, told, strict=True):
+        found.whole.append((str(instrument), src.name))
+        found.actions += _of_vendor(store, instrument, of_one, src.name, found.notes)
+    return keep_actions(store, found, known_by=known_by)
+
+
+def _of_vendor(
+    store: Store, instrument: Instrument, of_one: VendorTold, source: str, notes: list[str]
+) -> Iterator[Action]:
+    foreign = [d for d in of_one.dividends if d.currency not in ("", "USD")]
+    notes += [f"{instrument} {d.ex}: a dividend in {d.currency}; left out" for d in foreign]
+    rows = [
+        *(Told("", _midnight(s.ex), ratio=Fraction(repr(s.after)) / Fraction(repr(s.before))) for s in of_one.splits),
+        *(Told("", _midnight(d.ex), amount=Fraction(repr(d.cash))) for d in of_one.dividends if d not in foreign),
+    ]
+    for row in rows:
+        if action := _action(store, instrument, row, source, notes):
+            yield action
+
+
+def _midnight(day: date) -> int:
+    return parse_time(day.isoformat())
 
 
 def check_files(config: Config, paths: Sequence[str | Path], venue: str, read: Callable[[Path], object]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from gapless.app import selecting
+from gapless.app import actions, selecting
 from gapless.app.lake import Lake
 from gapless.app.markets import VENDORS, market, patience, source, source_name
 from gapless.engine.backfill import fetch_listings
@@ -63,6 +63,23 @@ def scope(
     texts = read_symbols(file) if file is not None else None if symbols is None else symbols.split(",")
     venue = VENDORS[name].venue if name in VENDORS else None
     return None if texts is None else sorted({Instrument.parse(t, venue=venue) for t in texts if t.strip()})
+
+
+def sync_actions(
+    lake: Lake,
+    chosen: Sequence[Instrument],
+    *,
+    name: str | None = None,
+    base_url: str | None = None,
+    known_by: actions.Known = "import",
+) -> dict[str, Any]:
+    """Ask the instruments' sources for their splits and dividends; counts and notes."""
+    total: dict[str, Any] = {"notes": []}
+    for key, mine in _by_source(lake, name, list(chosen)):
+        src = source(lake.config, key, base_url=base_url)
+        found = actions.sync_actions(lake.store, lake.config, src, mine or [], known_by=known_by)
+        total = {k: v + total.get(k, type(v)()) for k, v in found.items()}
+    return total
 
 
 def _by_source(

@@ -14,6 +14,7 @@ def register(app: App) -> None:
     """Add the verbs."""
     actions = App(name="actions", help="Corporate actions: splits and dividends.")
     actions.command(import_actions, name="import")
+    actions.command(sync_actions, name="sync")
     actions.command(show_actions, name="show")
     listings = App(name="instruments", help="What venues list, and since when; the names instruments went by.")
     listings.command(sync)
@@ -171,6 +172,45 @@ def import_actions(
         check_files(common.settings(), paths, venue, read_actions)
     lake = common.open()
     found = read(lake.store, lake.config, paths, venue, known_by=known_by)
+    show(found) if common.json else render.imported(found)
+    return 0
+
+
+def sync_actions(
+    *,
+    symbols: str | None = None,
+    universe: Universe = None,
+    file: Path | None = None,
+    source: str | None = None,
+    known_by: Literal["import", "ex"] = "import",
+    base_url: str | None = None,
+    common: Common = COMMON,
+) -> int:
+    """Ask sources for the splits and dividends of instruments; what a source says no more is withdrawn.
+
+    Parameters
+    ----------
+    symbols
+        VENUE:SYMBOL,… (a bare symbol needs --source).
+    file
+        The symbols of this file: a symbol a line, or a JSON list.
+    source
+        Which source; otherwise the venues' own.
+    known_by
+        ex takes each action as known from its ex-date on.
+    base_url
+        Another address of the source.
+    """
+    from gapless.app.instruments import scope
+    from gapless.app.instruments import sync_actions as learn
+    from gapless.cli import render_universe as render
+    from gapless.errors import UsageError
+
+    lake = common.open(create=False)
+    chosen = scope(lake, source, symbols, universe, file)
+    if chosen is None:
+        raise UsageError("actions of what?", hint="give --symbols A,B, --universe NAME or --file FILE")
+    found = learn(lake, chosen, name=source, base_url=base_url, known_by=known_by)
     show(found) if common.json else render.imported(found)
     return 0
 
