@@ -6,7 +6,8 @@
 2. Final bars gather in a barrier for each timeframe. A bar time that is given out is stored, decided, and what was
    decided is stored: a bar is durable before anything is said of it. Late and corrected bars are stored too, and then
    everything after them is decided again (``track``).
-3. What the feed left out is asked by REST (``mend``). What comes of it is a correction like any other.
+3. What the feed left out is asked by REST (``mend``). What comes of it is a correction like any other, or, where its
+   bar time was not given out yet, gathers in the barrier. The same goes for what another process stored.
 4. A store that cannot write (full disk, locked) does not lose anything: the consumer tries again and again, the feeds'
    backlog grows to its bound, and the state says so.
 5. Told to stop, the feeds are closed, what they said is stored, open questions are asked within ``drain``, and the
