@@ -250,7 +250,7 @@ def texts(bodies: Sequence[dict[str, Any]]) -> list[str]:
     return sorted(json.dumps(b, sort_keys=True) for b in kept)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6))
 def test_the_order_of_arrival_changes_nothing(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     """Alerts, position events and feature rows end as those of bars that came in order, once, and true."""

@@ -8,16 +8,17 @@ import time
 import pytest
 
 FAULTS = "ws_missing:0.02,ws_late:0.03,ws_corrected:0.03,ws_dup:0.02,ws_drop:0.02,429:0.02,reset:0.02,truncate:0.02"
+KILLS = 30
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(30, marks=pytest.mark.slow)])
-def test_a_killed_desk_goes_on_as_if_nothing_had_happened(live, hook, proof, kills: int) -> None:
+@pytest.mark.slow
+def test_a_killed_desk_goes_on_as_if_nothing_had_happened(live, hook, proof) -> None:
     """No bar, alert or message is lost, no message has two ids; cooldowns and positions are those of a replay."""
-    chance = random.Random(kills)
-    run = live(kills, 60.0, FAULTS, hook=hook)
+    chance = random.Random(30)
+    run = live(30, 60.0, FAULTS, hook=hook)
     run.start()
     run.until(run.head, "the first bar time")
-    for number in range(kills):
+    for number in range(KILLS):
         time.sleep(chance.uniform(0.0, 2.0))
         run.kill()
         run.start()

@@ -23,11 +23,15 @@ SEEDS = [int(seed) for seed in os.environ.get("GAPLESS_SEEDS", "").split(",") if
 MINUTES = int(os.environ.get("GAPLESS_MINUTES", "20"))
 
 
-def lived(live, hook, proof, seed: int, minutes: int) -> dict[str, int]:
+def lived(live, hook, proof, seed: int, minutes: int, kills: int = 0) -> dict[str, int]:
     """Live through so many minutes of faults, stop, and be right; live on without faults, and be whole."""
     run = live(seed, 120.0, FAULTS, hook=hook)
     run.start()
-    run.on(minutes)
+    for _ in range(kills):
+        run.on(minutes // (kills + 1))
+        run.kill()
+        run.start()
+    run.on(minutes // (kills + 1))
     run.stop(code=None)  # the last of a fault may not be over: that is told by the exit code
     proof["settled"](run)
     run.venue.ask("/sim/faults", post=True, plan="")
@@ -39,8 +43,11 @@ def lived(live, hook, proof, seed: int, minutes: int) -> dict[str, int]:
 
 
 def test_live_equals_history(live, hook, proof) -> None:
-    """Bars are the venue's truth, feature rows a batch run bit for bit, alerts and positions those of a replay."""
-    done = lived(live, hook, proof, 1, 20)
+    """Bars are the venue's truth, feature rows a batch run bit for bit, alerts and positions those of a replay.
+
+    It is killed twice on the way; what was told is all, and never twice under two ids.
+    """
+    done = lived(live, hook, proof, 1, 21, kills=2)
     assert done["rows"] >= 6 * 20
     assert done["alerts"] == done["told"] > 0
     assert done["true"] > 13 * 60 * 6

@@ -1,0 +1,112 @@
+"""A write that fails in the middle of deciding again leaves nothing undecided: the next try does it all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from gapless.app.desks import desk
+from gapless.bars import TS
+from gapless.config import Config
+from gapless.engine.rows import moments
+from gapless.engine.track import Track
+from gapless.engine.warm import warm
+from gapless.errors import LakeFull
+from gapless.protocols import Heard
+from gapless.spans import DAY, MINUTE, Timeframe, parse_time
+from gapless.stores.journal import Journal
+from gapless.stores.lake import Lake
+
+M1 = Timeframe.parse("1m")
+T0 = parse_time("2025-06-03T00:00")
+NAMES = ("X:A", "X:B", "X:C")
+HISTORY, MINUTES = 40, 600
+CONFIG = Config.model_validate(
+    {
+        "features": {"slow": "ema(close, 9)", "place": "rank(log_return(close, 2))"},
+        "alerts": {"jump": {"when": "abs(log_return(close, 3)) >= 0.01", "cooldown": "5m"}},
+    }
+)
+
+
+def market() -> pl.DataFrame:
+    chance, count = np.random.default_rng(7), HISTORY + MINUTES
+    frames = []
+    for name in NAMES:
+        close = 100 * np.exp(np.cumsum(chance.normal(0, 0.004, count)))
+        ts = T0 + (np.arange(count) - HISTORY) * MINUTE
+        frame = pl.DataFrame({"instrument": [name] * count, "ts": ts, "open": close, "close": close})
+        frames.append(frame.with_columns(high=pl.col("close") + 0.1, low=pl.col("close") - 0.1, volume=pl.lit(5.0)))
+    return pl.concat(frames).with_columns(pl.col("ts").cast(TS))
+
+
+class Room:
+    """A journal whose file may have so many more pages, and no more."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.database = journal.database
+
+    def more(self, pages: int) -> None:
+        used = self.database.rows("PRAGMA page_count")[0][0]
+        self.database.rows(f"PRAGMA max_page_count={used + pages}")
+
+
+def keyed(bodies: list[dict[str, Any]]) -> list[str]:
+    kept = [{k: v for k, v in b.items() if k not in ("seq", "known_at", "withdrawn_at")} for b in bodies]
+    return sorted(json.dumps(b, sort_keys=True) for b in kept)
+
+
+def straight(lake: Lake) -> tuple[list[str], pl.DataFrame]:
+    """Alerts and feature rows of the bars from minute 0 on, in order."""
+    table = desk(CONFIG, M1, NAMES, features=None)
+    warm(table, lake, T0 - MINUTE)
+    rows = lake.rows(M1, list(NAMES), None).filter(pl.col("ts").to_physical() >= T0)
+    decided = [table.step(moment) for moment in moments(rows, NAMES)]
+    return keyed([a.to_dict() for d in decided for a in d.alerts]), pl.concat([table.table(d) for d in decided])
+
+
+@pytest.mark.parametrize("pages", [0, 40, 120])
+def test_a_full_disk_while_deciding_again_leaves_nothing_undecided(tmp_path: Path, pages: int) -> None:
+    """Opening and correcting fail at some transaction and are tried again: the journal is that of bars in order."""
+    bars = market()
+    lake, journal = Lake(tmp_path / "lake", clock=lambda: T0 + DAY), Journal(tmp_path / "live.sqlite")
+    room = Room(journal)
+
+    def track() -> Track:
+        return Track(desk(CONFIG, M1, NAMES, features=None), lake, journal, clock=lambda: T0 + DAY)
+
+    lake.write(M1, bars.filter(pl.col("ts").to_physical() < T0), source="x")
+    track().open()
+    lake.write(M1, bars, source="x")
+    second = track()
+    room.more(pages)
+    with pytest.raises(LakeFull):
+        second.open()
+    room.more(10**6)
+    second.open()
+    assert second.head == T0 + (MINUTES - 1) * MINUTE
+
+    wrong = bars.filter((pl.col("ts").to_physical() == T0) & (pl.col("instrument") == "X:B"))
+    right = wrong.with_columns(close=pl.col("close") + 0.05)
+    lake.write(M1, right, source="y")
+    values = right.select("open", "high", "low", "close", "volume").row(0)
+    bar = Heard("X:B", "1m", T0, values, True, 0)
+    with journal.database.transaction() as db:
+        db.execute("DELETE FROM moment")  # so that there is something to write, and room for none of it
+    journal.database.rows("VACUUM")
+    room.more(pages)
+    with pytest.raises(LakeFull):
+        second.revise([bar])
+    room.more(10**6)
+    second.revise([bar])
+    alerts, rows = straight(lake)
+    assert keyed(journal.entries("alert")) == alerts != []
+    found = journal.moments(second.set, M1)
+    assert found is not None
+    keys = ["ts", "instrument"]
+    assert found.sort(keys).equals(rows.sort(keys), null_equal=True)
