@@ -13,7 +13,7 @@ import pytest
 from gapless.app.backfilling import fetch, make_plan, wanted
 from gapless.app.lake import Lake
 from gapless.config import Config, parse
-from gapless.errors import ConfigError
+from gapless.errors import ConfigError, UsageError
 from gapless.events import Event, Fetched
 from gapless.observe.progress import Silent
 from gapless.sim import Running, SimConfig, running
@@ -151,3 +151,11 @@ def test_sources_are_said_in_one_way() -> None:
     for wrong in ({"source": "a", "sources": ["b"]}, {"sources": ["a", "a"]}):
         with pytest.raises(ConfigError, match=r"venues\.BINANCE"):
             parse({"venues": {"BINANCE": wrong}})
+
+
+def test_a_source_of_another_venue_is_no_fallback(tmp_path: Path) -> None:
+    """It is told before anything is asked, with the place where it stands."""
+    config = {"BINANCE": {"sources": ["binance", "binance-usdm"]}}
+    lake = Lake(tmp_path / "lake", config=parse({"venues": config}))
+    with pytest.raises(UsageError, match=r"binance-usdm serves BINANCEUSDM.*\[venues\.BINANCE\]"):
+        make_plan(wanted(lake, "plan", **WORDS))

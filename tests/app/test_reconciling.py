@@ -150,6 +150,10 @@ def test_longer_bars_are_compared_with_the_fold_of_shorter_ones(lake: Lake, venu
     assert [(s["instrument"], s["timeframe"], s["compared"]) for s in told["series"]] == [(BTC, "5m", 288)]
     assert told["differing"] == 15
     assert {row["ts"][14:16] for row in told["disagreements"]} <= {"00", "20", "40"}
+    part = Span.parse("2024-06-01T01:02", "2024-06-01T01:33")  # no bar of it is folded of some of its minutes
+    with running(lake.store, "reconcile") as run:
+        told = reconcile(wanted(lake, ["1m"], span=part), run).to_dict(100)
+    assert (told["compared"], told["differing"], told["series"][0]["only"]) == (6, 0, {"stored": 0, "fold:1m": 0})
 
 
 def test_another_lake_and_another_instrument_are_witnesses(lake: Lake, tmp_path: Path, venue: Running) -> None:

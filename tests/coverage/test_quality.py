@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gapless.bars import TS, VALUES, check_bars
-from gapless.coverage.quality import PENALTY, VALIDATED, Change, Flag, find, refused, score, weighed
+from gapless.coverage.quality import Change, Flag, find, refused, weighed
+from gapless.coverage.score import PENALTY, VALIDATED, score
 from gapless.series import Series
 from gapless.spans import DAY, LATEST, MINUTE, Span, Timeframe, parse_time
 
@@ -136,6 +137,11 @@ def test_volume_that_does_not_go_with_the_price_is_flagged() -> None:
     moved = scaled(scaled(bars, 300, 301, 0.0, "volume"), 300, 301, 1.01, "high")
     (silent,) = find(moved, MINUTES)
     assert (silent.kind, silent.span) == ("volume", at(MINUTES, 300))
+
+
+def test_an_index_that_has_no_volume_is_not_suspicious() -> None:
+    """A price without volume is odd among others with it, and nothing where no bar has any."""
+    assert find(walk(DAYS).with_columns(pl.lit(0.0).alias("volume")), DAYS) == []
 
 
 @pytest.mark.parametrize("bars", [0, 1, 2, 3])

@@ -17,6 +17,7 @@ from gapless.app.runs import Run
 from gapless.config import Config
 from gapless.coverage.gap import Gap
 from gapless.engine.plan import Plan, plan
+from gapless.errors import UsageError
 from gapless.protocols import Source
 from gapless.series import Series
 from gapless.spans import SpanSet
@@ -27,10 +28,17 @@ Lacking = Mapping[Series, SpanSet]
 
 
 def further(config: Config, first: Source) -> list[Source]:
-    """The sources of the venue after the first, in order."""
+    """The sources of the venue after the first, in order; UsageError for one that does not serve it."""
     names = source_names(config, first.venue)
     after = names[names.index(first.name) + 1 :] if first.name in names else ()
-    return [made for made in (source(config, name) for name in after) if made.venue == first.venue]
+    made = [source(config, name) for name in after]
+    for other in made:
+        if other.venue != first.venue:
+            raise UsageError(
+                f"source {other.name} serves {other.venue}, and stands in sources of [venues.{first.venue}].",
+                hint=f"name sources of {first.venue} only",
+            )
+    return made
 
 
 def lacking(store: Store, name: str, gaps: Iterable[Gap], *, repairable: bool) -> dict[Series, SpanSet]:

@@ -19,7 +19,8 @@ import polars as pl
 from gapless.app.lake import Lake
 from gapless.app.runs import Run, running
 from gapless.app.witnesses import witness
-from gapless.coverage.quality import Change, Flag, Score, find, refused, score, weighed
+from gapless.coverage.quality import Change, Flag, find, refused, weighed
+from gapless.coverage.score import Score, score
 from gapless.observe.progress import Progress
 from gapless.series import Instrument, Series
 from gapless.spans import EARLIEST, LATEST, Span, SpanSet, Timeframe

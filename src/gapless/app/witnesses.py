@@ -19,7 +19,7 @@ from gapless.errors import UnknownName, UsageError
 from gapless.folds import fold
 from gapless.protocols import Answer, Facts, Source, WriteReport
 from gapless.series import Instrument, Series
-from gapless.spans import LATEST, Span, SpanSet, Timeframe
+from gapless.spans import DAY, LATEST, WEEK, Span, SpanSet, Timeframe
 from gapless.stores.lake import Lake as Store
 
 Asked = Mapping[Instrument, SpanSet]  # whose bars, and where
@@ -70,9 +70,13 @@ class Shorter:
         return found.with_columns(pl.lit(self.name).alias("source"))
 
     def _folded(self, instrument: Instrument, timeframe: Timeframe, spans: SpanSet, facts: Facts) -> pl.DataFrame:
-        rows = self.lake.store.rows(self.base, [str(instrument)], spans.hull)
+        within = spans.hull or Span(0, 0)
+        beyond = WEEK if timeframe.micros >= DAY else 0  # a session may begin on the day before its date
+        reach = Span(timeframe.floor(within.start) - beyond, timeframe.ceil(within.end) + beyond)
+        rows = self.lake.store.rows(self.base, [str(instrument)], reach)
         calendar = markets.market(self.lake.config, instrument.venue)
-        return fold(rows, self.base, timeframe, calendar, settled=facts.present | facts.answered)
+        folded = fold(rows, self.base, timeframe, calendar, settled=facts.present | facts.answered)
+        return _inside(folded, spans, instrument)
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,21 @@ def run(document: Mapping[str, Any], notes: Sequence[str]) -> None:
         out.print(f"{count:,} rows refused: {reason} (gapless quarantine lists them)", style="yellow", highlight=False)
     for error in document["errors"][:_ROWS]:
         whose = f"{error['series']}: " if error["series"] else ""
-        out.print(f"failed: {whose}{error['error']}", style="red", highlight=False)
+        good = f" (made good by {error['made_good_by']})" if "made_good_by" in error else ""
+        out.print(f"failed: {whose}{error['error']}{good}", style="yellow" if good else "red", highlight=False)
+    for line in _handovers(document.get("handovers", ())):
+        out.print(line, highlight=False)
     _verdict(out, document)
+
+
+def _handovers(rows: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+    """One line for each pair of sources: what the first left open, and what the second had of it."""
+    total: dict[tuple[str, str], list[int]] = {}
+    for row in rows:
+        asked, filled, series = total.get((row["from"], row["to"]), [0, 0, 0])
+        total[row["from"], row["to"]] = [asked + row["asked"], filled + row["filled"], series + 1]
+    for (before, to), (asked, filled, series) in total.items():
+        yield f"{to} was asked for {asked:,} bars of {series:,} series that {before} left open, and had {filled:,}"
 
 
 def _verdict(out: Console, document: Mapping[str, Any]) -> None:

@@ -29,7 +29,7 @@ import polars as pl
 
 from gapless.bars import PRICES
 from gapless.series import Series
-from gapless.spans import DAY, Micros, Span, iso
+from gapless.spans import DAY, Span, iso
 
 KINDS: dict[str, str] = {
     "unit": "prices in another unit: 10, 100 or 1000 times what they are around",
@@ -41,14 +41,11 @@ KINDS: dict[str, str] = {
     "adjusted": "a split that the table of actions has and the prices do not show",
     "refused": "a row that came and cannot be a bar",
 }
-PENALTY = {
-    "unit": 0.5, "split": 0.5, "refused": 0.5, "spike": 0.3, "stale": 0.3, "step": 0.2, "adjusted": 0.2, "volume": 0.1,
-}  # fmt: skip
-VALIDATED = 0.85  # a bar's score from which on it counts as validated
 FLOOR = math.log(1.10)  # no jump is smaller
 _JUMP, _WICK, _WICK_FLOOR = 6.0, 8.0, math.log(1.20)  # in typical ranges of a bar
 _TRADED = 3.0  # times the usual turnover: news
 _LOUD = 50.0  # times the mean volume
+_VOICELESS = 0.01  # of the bars move without volume: an index, which has none
 _AROUND = 240  # bars that say what is usual
 _SHORT, _LONG = 5, 3 * DAY  # an excursion: bars of any, time of one with the ratio of a mistake
 _UNITS = (10.0, 100.0, 1000.0)
@@ -313,14 +310,17 @@ def _long_runs(repeats: npt.NDArray[np.bool_], least: int) -> Iterator[tuple[int
 
 
 def _volumes(tape: _Tape) -> Iterator[Flag]:
-    """Step 6."""
+    """Step 6; not the second half of it for a series that has no volume by nature."""
     moved = np.log(tape.high / tape.low)
     with np.errstate(invalid="ignore"):
         loud = (tape.loudness >= _LOUD) & (moved <= 2 * tape.usual) & (tape.usual > 0)
     for at in np.flatnonzero(loud).tolist():
         text = f"volume {_times(float(tape.loudness[at]))} the usual while the price hardly moved"
         yield Flag(tape.series, tape.span(at, at), "volume", float(tape.loudness[at]), (text,), 0.5)
-    for at in np.flatnonzero((tape.volume == 0) & (moved > np.maximum(tape.usual, 1e-9))).tolist():
+    silent = (tape.volume == 0) & (moved > np.maximum(tape.usual, 1e-9))
+    if silent.mean() > _VOICELESS:
+        return
+    for at in np.flatnonzero(silent).tolist():
         text = f"high {_times(math.exp(moved[at]))} the low without any volume"
         yield Flag(tape.series, tape.span(at, at), "volume", math.exp(moved[at]), (text,), 0.5)
 
@@ -360,37 +360,3 @@ def weighed(flag: Flag, own: pl.DataFrame, other: pl.DataFrame, name: str) -> Fl
     else:
         text, confidence = f"{name} differs by {100 * size:.3g} % of the price", max(flag.confidence, 0.99)
     return replace(flag, evidence=(*flag.evidence, text), confidence=confidence)
-
-
-# ---------------------------------------------------------------- scores
-
-
-@dataclass(frozen=True)
-class Score:
-    """How good a series is: the mean of its bars' scores, and the share of bars that are validated."""
-
-    series: Series
-    bars: int
-    score: float
-    validated: float
-    flags: dict[str, int]
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "instrument": str(self.series.instrument), "timeframe": self.series.timeframe.name, "bars": self.bars,
-            "score": round(self.score, 6), "validated": round(self.validated, 6), "flags": self.flags,
-        }  # fmt: skip
-
-
-def score(series: Series, ts: Micros, flags: Sequence[Flag]) -> Score:
-    """Each bar starts at 1.0 and loses each flag's penalty, as far as it is believed. A refused row counts as a bar."""
-    every = np.union1d(ts, np.array([f.span.start for f in flags if f.kind == "refused"], dtype=np.int64))
-    left = np.ones(len(every))
-    for flag in flags:
-        first, last = np.searchsorted(every, [flag.span.start, flag.span.end])
-        left[first:last] -= PENALTY[flag.kind] * flag.confidence
-    left = np.maximum(left, 0.0)
-    kinds = {k: n for k in KINDS if (n := sum(f.kind == k for f in flags))}
-    if not len(every):
-        return Score(series, 0, 1.0, 1.0, kinds)
-    return Score(series, len(every), float(left.mean()), float((left >= VALIDATED - 1e-9).mean()), kinds)
