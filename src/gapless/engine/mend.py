@@ -5,7 +5,8 @@
    that came by stream since it was last looked at. A ``Healer`` for each venue asks for them when they are ripe.
 3. What came of it is told to the consumer of the live run, who decides what it changes.
 
-``verified`` is until when everything of a series was said by REST: where the next process begins to ask.
+``verified`` is until when everything of a series was said by REST, long enough after its close to be its last word:
+where the next look, and the next process, begin to ask.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from gapless.errors import LakeDamaged, LakeError, SourceError
 from gapless.events import Connected, Disconnected, Observer
 from gapless.protocols import Source
 from gapless.series import Series
-from gapless.spans import Span, SpanSet
+from gapless.spans import MINUTE, Span, SpanSet
 
+_SURE = 10 * MINUTE  # by the venue's clock: what REST says sooner after a close may still be corrected
 Verified = Callable[[Mapping[Series, int] | None], Mapping[Series, int]]  # what is known; more is noted if given
 
 
@@ -171,7 +173,7 @@ class Mender:
         known = self.verified(None)
         further: dict[Series, int] = {}
         for series, spans in healed.spans.items():
-            at, end = known.get(series), int(spans.ends[-1])
+            at, end = known.get(series), min(int(spans.ends[-1]), series.timeframe.floor(side.clock() - _SURE))
             if series not in healed.failed and (at is None or (int(spans.starts[-1]) <= at < end)):
                 further[series] = end
         if further:

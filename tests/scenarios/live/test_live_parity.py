@@ -17,7 +17,8 @@ import pytest
 FAULTS = (
     "ws_missing:0.01,ws_late:0.01,ws_corrected:0.01,ws_dup:0.02,ws_reorder:0.02,ws_garbage:0.01,ws_drop:0.03,"
     "ws_halfopen:0.002,ws_burst:0.01,ws_silence:0.01,ws_refuse:0.1,"
-    "429:0.03,5xx:0.03,timeout:0.01,reset:0.03,truncate:0.02,short:0.05,duplicate:0.05,disorder:0.05,skew:300ms"
+    "429:0.03,5xx:0.03,timeout:0.01,reset:0.03,truncate:0.02,short:0.05,duplicate:0.05,disorder:0.05,"
+    "late:0.02,empty:0.02,micros:0.05,skew:300ms"
 )
 SEEDS = [int(seed) for seed in os.environ.get("GAPLESS_SEEDS", "").split(",") if seed] or range(1, 21)
 MINUTES = int(os.environ.get("GAPLESS_MINUTES", "20"))
