@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 import gapless as gl
 from gapless.adjust import Action, adjusted, as_traded, dividend, factors, known, split
-from gapless.app.actions import action_lines, cut_of, import_actions, next_session
+from gapless.app.actions import import_actions, next_session
+from gapless.app.adjusting import action_lines, cut_of
 from gapless.bars import PRICES, VALUES
 from gapless.config import Config
 from gapless.errors import InputError, UnknownName, UsageError

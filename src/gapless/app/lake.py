@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union
 import polars as pl
 
 from gapless.adjust import Adjust
-from gapless.app import actions, coverage, fills
+from gapless.app import adjusting, coverage, fills
 from gapless.bars import EXTRAS, SCHEMA, TS, as_polars
 from gapless.config import Config
 from gapless.coverage.gap import Gap
@@ -93,7 +93,7 @@ class Lake:
         """
         if fill not in _FILLS:
             raise UnknownName("fill", fill, _FILLS)
-        actions.check_adjust(adjust, adjust_as_of)
+        adjusting.check_adjust(adjust, adjust_as_of)
         chosen, bar = _instruments(instruments), Timeframe.parse(timeframe)
         known = None if as_of is None else parse_time(as_of)
         frame = self.store.bars(chosen, bar, span_of(start, end), as_of=known)
@@ -102,7 +102,7 @@ class Lake:
         frame = frame.select(columns)
         if adjust != "none":
             at = known if adjust_as_of is None else parse_time(adjust_as_of)
-            frame = actions.adjust_bars(self.store, self.config, frame, bar, adjust, as_of=at)
+            frame = adjusting.adjust_bars(self.store, self.config, frame, bar, adjust, as_of=at)
         return frame if fill == "none" else fills.flat(frame, bar, self.config)
 
     def mark_sessions(self, frame: pl.DataFrame, timeframe: str) -> pl.DataFrame:
@@ -215,7 +215,7 @@ class Lake:
         return reading.features(
             self.store, self.config, features, _instruments(instruments), Timeframe.parse(timeframe),
             span_of(start, end), as_of=known, layout=layout, scope=Scope(self.config.groups, members, coverage),
-            universe=universe, adjust=actions.view_of(self.store, self.config, adjust, as_of=known),
+            universe=universe, adjust=adjusting.view_of(self.store, self.config, adjust, as_of=known),
         )  # fmt: skip
 
     def dataset(
@@ -253,7 +253,7 @@ class Lake:
         rows = reading.features(
             self.store, self.config, {**features, "_label": label}, _instruments(instruments), shape.timeframe,
             span_of(start, end), as_of=known, scope=Scope(self.config.groups, members),
-            adjust=actions.view_of(self.store, self.config, adjust, as_of=known),
+            adjust=adjusting.view_of(self.store, self.config, adjust, as_of=known),
         )  # fmt: skip
         labels = rows.select("instrument", "ts", "available_at", "_label")
         table = dataset.assemble(rows.drop("_label"), labels, "_label", shape)

@@ -23,7 +23,7 @@ import polars as pl
 
 from gapless.adjust import chosen
 from gapless.app import reading
-from gapless.app.actions import View, in_effect
+from gapless.app.adjusting import View, in_effect
 from gapless.config import Config
 from gapless.engine.views import Adjusted, BarStore
 from gapless.errors import UnknownName, UsageError

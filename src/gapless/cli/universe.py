@@ -217,7 +217,7 @@ def sync_actions(
 
 def show_actions(*, symbols: Symbols = None, as_of: AsOf = None, common: Common = COMMON) -> int:
     """List corporate actions by instrument and ex-date."""
-    from gapless.app.actions import action_lines
+    from gapless.app.adjusting import action_lines
     from gapless.cli import render_universe as render
     from gapless.spans import parse_time
 
