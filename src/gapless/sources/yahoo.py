@@ -1,0 +1,307 @@
+"""Yahoo's chart interface (v8): stocks, funds, indices and crypto, without a key and without a promise.
+
+What it sends is not quite what was traded: prices and volumes have later splits taken out, minutes without a trade come
+as nulls, and the newest row is the latest tick, stamped with its second. Splits are put back in (one more request an
+instrument), rows of nulls and the tick are left out. Only regular hours are asked for; a day is labelled with its
+session's date at 00:00 UTC.
+
+Sources: none official. The shapes are those of recorded answers; limits as yfinance and its users document them.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from gapless.bars import PRICES, VALUES, empty
+from gapless.errors import Faulty, Refused, SourceError, Throttled, UnknownName
+from gapless.protocols import Http, Limits, Listing, Page
+from gapless.series import Instrument, Series
+from gapless.sources.reading import decoded, head, micros, page_of
+from gapless.spans import DAY, MINUTE, SECOND, Micros, Span
+
+VENUES = ("XNAS", "XNYS", "ARCX", "BATS", "YAHOO")  # YAHOO: names as they are there (^TNX, BTC-USD)
+PAGE_BARS = 7 * 1440  # a week of minutes is the most that one answer gives
+SETTLE = 15 * MINUTE  # many exchanges are told with that delay
+_AGENT = {"User-Agent": "Mozilla/5.0 (compatible; gapless)"}  # without a browser's name it answers 429
+_KEPT = 6 * 3600.0  # seconds an instrument's splits are believed
+_CLASS = re.compile(r"^([A-Z]+)\.([A-Z])$")
+_INTERVALS = {"1m": "1m", "5m": "5m", "15m": "15m", "30m": "30m", "1h": "60m", "1d": "1d"}
+_Maybe = list[float | None]
+
+
+class _Period(msgspec.Struct):
+    end: int
+
+
+class _Periods(msgspec.Struct):
+    regular: _Period
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    symbol: str
+    exchange_timezone_name: str
+    data_granularity: str
+    current_trading_period: _Periods | None = None
+
+
+class _Quote(msgspec.Struct):
+    open: _Maybe = []
+    high: _Maybe = []
+    low: _Maybe = []
+    close: _Maybe = []
+    volume: _Maybe = []
+
+
+class _Indicators(msgspec.Struct):
+    quote: list[_Quote]
+
+
+class _Split(msgspec.Struct):
+    date: int
+    numerator: float
+    denominator: float
+
+
+class _Events(msgspec.Struct):
+    splits: dict[str, _Split] = {}
+
+
+class _Result(msgspec.Struct):
+    meta: _Meta
+    indicators: _Indicators
+    timestamp: list[int] = []
+    events: _Events = msgspec.field(default_factory=_Events)
+
+
+class _Chart(msgspec.Struct):
+    result: list[_Result]
+
+
+class _Answer(msgspec.Struct):
+    chart: _Chart
+
+
+class _Said(msgspec.Struct):
+    code: str = ""
+    description: str = ""
+
+
+class _Wrong(msgspec.Struct):
+    error: _Said | None = None
+
+
+class _Refusal(msgspec.Struct):
+    chart: _Wrong = msgspec.field(default_factory=_Wrong)
+    finance: _Wrong = msgspec.field(default_factory=_Wrong)
+
+
+_answer = msgspec.json.Decoder(_Answer)
+
+
+def yahoo(
+    base_url: str = "https://query1.finance.yahoo.com",
+    *,
+    venue: str = "XNAS",
+    adjusted: bool = False,
+    weight: int = 60,
+    concurrency: int = 2,
+) -> Yahoo:
+    """One venue's bars. ``weight``: requests a minute; ``adjusted``: leave splits taken out, as Yahoo does.
+
+    >>> yahoo().ticker(Instrument("XNYS", "BRK.B"))
+    'BRK-B'
+    """
+    if venue not in VENUES:
+        raise UnknownName("venue of yahoo", venue, VENUES)
+    limits = Limits(page_bars=PAGE_BARS, weight=weight, window=60.0, concurrency=concurrency)
+    return Yahoo("yahoo", venue, base_url, limits, SETTLE, adjusted)
+
+
+@dataclass(slots=True)
+class Yahoo:
+    """One venue of Yahoo's. Make it with ``yahoo()``. ``dense`` is False: minutes without a trade come as nulls."""
+
+    name: str
+    venue: str
+    base_url: str
+    limits: Limits
+    settle: int
+    adjusted: bool = False
+    dense: bool = False
+    _splits: dict[str, tuple[float, list[_Split]]] = field(default_factory=dict, repr=False)
+
+    async def fetch(self, http: Http, series: Series, span: Span) -> Page:
+        """The first page of ``span``. Raises Faulty for an answer that cannot be true."""
+        timeframe = series.timeframe
+        asked = Span(span.start, min(span.end, timeframe.ceil(span.start) + self.limits.page_bars * timeframe.micros))
+        if not asked.bars(timeframe):
+            return Page(empty(), Span(span.start, span.start))
+        splits = [] if self.adjusted else await self._splits_of(http, series)
+        around = DAY if timeframe.micros == DAY else 0  # a session may open on another day of UTC
+        params: dict[str, str | int] = {
+            "period1": -(-(asked.start - around) // SECOND),
+            "period2": -(-(asked.end + around) // SECOND),
+            "interval": self._interval(series),
+            "includePrePost": "false",
+        }
+        body = await self._get(http, series, params)
+        result = self._result(body, series, self._interval(series))
+        opened, values = _bars(self.name, result, series, asked, around)
+        return page_of(
+            self.name, series, asked, opened, _as_traded(opened, values, splits, timeframe.micros), len(body)
+        )
+
+    async def listings(self, http: Http) -> Sequence[Listing]:
+        """It lists nothing."""
+        return []
+
+    async def server_time(self, http: Http) -> int:
+        """The clock of its answers, µs, in whole seconds."""
+        with suppress(Refused):  # an answer too, and dated
+            await http.get("/v8/finance/chart/AAPL", {"range": "1d", "interval": "1d"}, weight=1, headers=_AGENT)
+        if http.said_at is None:
+            raise Faulty(f"{self.name} answered without a Date header.")
+        return http.said_at
+
+    def ticker(self, instrument: Instrument) -> str:
+        """Its name for an instrument: classes of a share have a dash."""
+        return _CLASS.sub(r"\1-\2", instrument.symbol) if self.venue != "YAHOO" else instrument.symbol
+
+    def weight_of(self, bars: int) -> int:
+        return 1
+
+    def used(self, headers: Mapping[str, str]) -> int | None:
+        """It does not say."""
+        return None
+
+    def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> SourceError:
+        """What an answer other than 200 means."""
+        said = f"{self.name} answered {status}: {_words(body) or head(body)}"
+        if status == 429:
+            return Throttled(said)
+        if status >= 500:
+            return Faulty(said)
+        return Refused(said, hint=_hint(status, said))
+
+    # ---- asking
+
+    def _interval(self, series: Series) -> str:
+        if series.timeframe.name not in _INTERVALS:
+            raise Refused(f"{self.name} has no bars of {series.timeframe}.", hint="it has " + ", ".join(_INTERVALS))
+        return _INTERVALS[series.timeframe.name]
+
+    async def _get(self, http: Http, series: Series, params: Mapping[str, str | int]) -> bytes:
+        path = f"/v8/finance/chart/{self.ticker(series.instrument)}"
+        return await http.get(path, params, weight=1, headers=_AGENT)
+
+    async def _splits_of(self, http: Http, series: Series) -> list[_Split]:
+        """All splits of the instrument, asked once in a while."""
+        symbol = series.instrument.symbol
+        at, known = self._splits.get(symbol, (-_KEPT, []))
+        if time.monotonic() - at > _KEPT:
+            params = {"range": "max", "interval": "3mo", "events": "split"}
+            body = await self._get(http, series, params)
+            known = list(self._result(body, series).events.splits.values())
+            self._splits[symbol] = time.monotonic(), known
+        return known
+
+    def _result(self, body: bytes, series: Series, interval: str = "") -> _Result:
+        """The one result, of the instrument and the interval (where that matters) that were asked for."""
+        found = decoded(self.name, body, _answer).chart.result
+        if len(found) != 1 or len(found[0].indicators.quote) != 1:
+            raise Faulty(f"{self.name} answered {len(found)} results for {series}; it begins {head(body)}.")
+        meta = found[0].meta
+        if meta.symbol.upper() != self.ticker(series.instrument).upper():
+            raise Faulty(f"{self.name} was asked for {series} and answered with {meta.symbol}.")
+        same = {interval, "1h"} if interval == "60m" else {interval}
+        if interval and meta.data_granularity not in same:
+            raise Faulty(f"{self.name} was asked for {series} and answered with bars of {meta.data_granularity}.")
+        return found[0]
+
+
+# ---------------------------------------------------------------- reading
+
+
+def _bars(
+    name: str, result: _Result, series: Series, span: Span, around: int
+) -> tuple[Micros, dict[str, Sequence[float | None]]]:
+    """Open times and values, without the rows that are none. ``around``: how far beyond ``span`` was asked."""
+    quote = result.indicators.quote[0]
+    columns = {column: getattr(quote, column) for column in VALUES}
+    if any(len(values) != len(result.timestamp) for values in columns.values()):
+        raise Faulty(f"{name} {series}: {len(result.timestamp)} times, but not as many of each value.")
+    stamps = micros([stamp * 1000 if stamp < 10**11 else stamp for stamp in result.timestamp])
+    opened = _dates(stamps, result.meta.exchange_timezone_name) if series.timeframe.micros == DAY else stamps
+    told = [any(columns[column][at] is not None for column in PRICES) for at in range(len(opened))]
+    keep = np.array(told, dtype=np.bool_)
+    if len(opened):
+        keep[-1] &= not _is_tick(result.meta, opened, stamps, series)
+    beyond = (opened < span.start) & (opened >= span.start - 2 * around)
+    beyond |= (opened >= span.end) & (opened < span.end + 2 * around)
+    chosen = np.flatnonzero(keep & ~beyond)
+    size, offset = series.timeframe.micros, series.timeframe.offset
+    if ((opened[chosen] - offset) % size != 0).any():
+        raise Refused(
+            f"{name} {series}: its bars open beside the full {series.timeframe}.",
+            hint="hours of stocks begin at half past: take 30m",
+        )
+    return opened[chosen], {column: [values[at] for at in chosen] for column, values in columns.items()}
+
+
+def _dates(stamps: Micros, zone: str) -> Micros:
+    """The local dates, at 00:00 UTC."""
+    local = pl.Series(stamps, dtype=pl.Int64).cast(pl.Datetime("us", "UTC")).dt.convert_time_zone(zone)
+    return (local.dt.date().cast(pl.Int64) * DAY).to_numpy()
+
+
+def _is_tick(meta: _Meta, opened: Micros, stamps: Micros, series: Series) -> bool:
+    """Is the last row no bar, but the latest price: off the grid, after the session, or the day a second time?"""
+    if series.timeframe.micros == DAY:
+        return len(opened) > 1 and bool(opened[-1] == opened[-2])
+    tick = bool(stamps[-1] % MINUTE) or (len(stamps) > 1 and 0 <= stamps[-1] - stamps[-2] < series.timeframe.micros)
+    period = meta.current_trading_period
+    return tick or (period is not None and bool(stamps[-1] == period.regular.end * SECOND))
+
+
+def _as_traded(
+    opened: Micros, values: dict[str, Sequence[float | None]], splits: Sequence[_Split], size: int
+) -> dict[str, Sequence[float | None]]:
+    """Later splits put back in: the prices before one as many times higher, the volumes lower."""
+    ratio: npt.NDArray[np.float64] = np.ones(len(opened))
+    for split in splits:
+        first = split.date * SECOND
+        before = opened < (first // DAY * DAY if size == DAY else first)
+        ratio[before] *= split.numerator / split.denominator
+    if (ratio == 1.0).all():
+        return values
+    factors = {column: ratio if column in PRICES else 1 / ratio for column in values}
+    return {
+        column: [None if v is None else float(v * f) for v, f in zip(told, factors[column], strict=True)]
+        for column, told in values.items()
+    }
+
+
+def _words(body: bytes) -> str:
+    try:
+        said = msgspec.json.decode(body, type=_Refusal)
+    except msgspec.MsgspecError:
+        return ""
+    error = said.chart.error or said.finance.error
+    return f"{error.code} {error.description}".strip() if error else ""
+
+
+def _hint(status: int, said: str) -> str:
+    if "must be within the last" in said:
+        return "minutes are kept for 30 days, 5m to 30m for 60, hours for 730; take longer bars, or another source"
+    if status == 404:
+        return "look the symbol up at finance.yahoo.com; it may be delisted"
+    return "check base_url, the symbol and the timeframe"
