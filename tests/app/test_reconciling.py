@@ -131,6 +131,16 @@ def test_one_source_alone_convinces_nobody(lake: Lake) -> None:
     assert run_it(lake, ["origin"], policy="agreement")[1].overridden.total() == 0
 
 
+def test_a_vendor_and_its_archive_are_one_source(lake: Lake, tmp_path: Path, venue: Running) -> None:
+    """What origin and its archive say is the word of one; and the archive is trusted as origin is."""
+    other = Lake(tmp_path / "other", config=lake.config)
+    other.write(BTC, "1m", truth(venue, BTC), source="origin-archive")
+    where = str(tmp_path / "other")
+    assert run_it(lake, ["origin", where], symbols=[BTC], policy="agreement")[1].overridden.total() == 0
+    assert run_it(lake, [where], symbols=[BTC], policy="priority")[1].overridden.total() == 15
+    assert "origin-archive" in set(lake.bars(BTC, "1m", provenance=True)["source"])
+
+
 def test_a_source_that_fails_makes_the_run_incomplete(lake: Lake) -> None:
     """What could not be asked is an error of the run, not silence."""
     sources = {"origin": {"kind": "binance", "base_url": "http://127.0.0.1:9", "attempts": 1, "patience": "1s"}}
@@ -173,6 +183,8 @@ def test_a_call_that_makes_no_sense_is_told_how_to_be_one(lake: Lake) -> None:
     """An unknown witness, no witness, a policy without an order, an undo of nothing."""
     with pytest.raises(UnknownName, match="did you mean 'origin'"):
         wanted(lake, ["orign"])
+    with pytest.raises(UsageError, match="no such bars of BINANCE:NOPE"):
+        wanted(lake, ["origin"], symbols=["BINANCE:NOPE", BTC])
     with pytest.raises(UsageError, match="with whom"):
         wanted(lake, [])
     lake.config = parse({"sources": {"origin": {"kind": "binance"}}})

@@ -12,6 +12,8 @@ from gapless import adjust
 from gapless.app.lake import Lake
 from gapless.app.scoring import Report, quality
 from gapless.bars import TS
+from gapless.config import parse
+from gapless.errors import UnknownName
 from gapless.series import Instrument, Series
 from gapless.spans import DAY, Span, Timeframe, parse_time
 from gapless.stores import flags
@@ -114,3 +116,19 @@ def test_the_worst_series_come_first_and_the_table_has_every_flag(lake: Lake) ->
     assert report.table.columns[:5] == ["instrument", "timeframe", "start", "end", "kind"]
     assert report.table.height == 1
     assert quality(lake, [Instrument.parse("XNAS:GOOD")], [D1]).table.height == 0
+
+
+def test_an_instrument_that_is_not_there_is_told(lake: Lake) -> None:
+    """A slip of the pen is an error with the nearest name, not an empty report."""
+    lake.write("XNAS:AAPL", "1d", days())
+    with pytest.raises(UnknownName, match="did you mean 'XNAS:AAPL'"):
+        quality(lake, [Instrument.parse("XNAS:AAPLE")], [D1])
+
+
+def test_a_witness_that_cannot_be_asked_is_an_exit_code(tmp_path: Path) -> None:
+    """The flags stand as they are, and the call does not end as if all had gone well."""
+    soon = {"kind": "binance", "base_url": "http://127.0.0.1:9", "attempts": 1, "patience": "1s"}
+    lake = Lake(tmp_path / "lake", config=parse({"sources": {"mirror": soon}}))
+    lake.write("BINANCE:BTCUSDT", "1d", days(10.0, 100, 101))
+    report = look(lake, against="mirror")
+    assert (report.exit_code, [f.kind for f in report.flags]) == (1, ["unit"])

@@ -33,6 +33,7 @@ from gapless.stores.overrides import Override
 
 BATCH = 2_000_000  # bars of one witness that are in memory at once
 STORED_AS = "stored"
+_vendor = pl.col("source").str.strip_suffix(markets.ARCHIVE)  # a vendor and its archive are one source, not two
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,11 @@ def wanted(
         raise UnknownName("policy", policy, get_args(Policy))
     instruments = None if symbols is None else [Instrument.parse(s) for s in symbols]
     bars = [Timeframe.parse(t) for t in timeframes] if timeframes else _longer_than(lake, against)
-    series = tuple(Series(i, t) for t in bars for i in instruments or _stored(lake.store, t))
-    if not series:
-        raise UsageError("there are no such bars in the lake.", hint="gapless status shows what there is")
+    series = tuple(Series(i, t) for t in bars for i in _stored(lake.store, t) if not instruments or i in instruments)
+    strange = set(instruments or ()) - {s.instrument for s in series}
+    if strange or not series:
+        of = f" of {min(strange)}" if strange else ""
+        raise UsageError(f"there are no such bars{of} in the lake.", hint="gapless status shows what there is")
     witnesses = tuple(witness(lake, name, base_url) for name in against)
     if not witnesses:
         raise UsageError("reconcile with whom?", hint="name a source, a shorter timeframe such as 1m, or a lake")
@@ -166,7 +169,7 @@ def _batches(asked: Wanted) -> Iterator[tuple[Timeframe, dict[Instrument, SpanSe
 def _compare(asked: Wanted, run: Run, timeframe: Timeframe, batch: Asked, found: Findings) -> None:
     stored = asked.lake.store.rows(timeframe, [str(i) for i in batch], asked.span)
     said = {STORED_AS: stored} | {w.name: w.bars(timeframe, batch, run) for w in asked.witnesses}
-    side = lay_out(said)
+    side = lay_out({name: frame.with_columns(_vendor) for name, frame in said.items()})
     found.summaries += [(timeframe, s) for s in side.summaries()]
     ticks = {str(name): tick_of(rows["close"].to_numpy()) for (name,), rows in stored.group_by("instrument")}
     table = side.disagreements({n: t for n, t in ticks.items() if t is not None})

@@ -21,6 +21,7 @@ from gapless.app.runs import Run, running
 from gapless.app.witnesses import witness
 from gapless.coverage.quality import Change, Flag, find, refused, weighed
 from gapless.coverage.score import Score, score
+from gapless.errors import UnknownName
 from gapless.observe.progress import Progress
 from gapless.series import Instrument, Series
 from gapless.spans import EARLIEST, LATEST, Span, SpanSet, Timeframe
@@ -32,10 +33,11 @@ _ALWAYS = Span(EARLIEST, LATEST)
 
 @dataclass
 class Report:
-    """Scores, the worst first, and every flag."""
+    """Scores, the worst first, and every flag. ``exit_code`` is not 0 where a witness could not be asked."""
 
     scores: list[Score] = field(default_factory=list)
     flags: list[Flag] = field(default_factory=list)
+    exit_code: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """As ``gapless quality --json`` prints it."""
@@ -60,6 +62,7 @@ def quality(
     progress: Progress | None = None,
 ) -> Report:
     """Look at series, keep their flags, and tell; ``against``: a witness to be heard about each flag."""
+    _check_known(lake.store, instruments, timeframes)
     report, looked = Report(), []
     with running(lake.store, "quality", progress) if against else nullcontext() as run:
         for timeframe in timeframes:
@@ -74,7 +77,16 @@ def quality(
                 report.flags += found
                 looked.append((series, span or _ALWAYS, found))
     kept.keep(lake.store, looked)
+    report.exit_code = run.exit_code if run is not None else 0
     return report
+
+
+def _check_known(store: Store, instruments: Sequence[Instrument] | None, timeframes: Sequence[Timeframe]) -> None:
+    """UnknownName for an instrument of which there is nothing to look at."""
+    known = {name for t in timeframes for name in (*store.present(t), *_refused_of(store, t))}
+    for instrument in instruments or ():
+        if str(instrument) not in known:
+            raise UnknownName("instrument of the lake", str(instrument), sorted(known))
 
 
 def _names(

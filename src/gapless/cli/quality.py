@@ -118,4 +118,4 @@ def quality(
         write.table(report.table, output)
     else:
         show(report.to_dict()) if common.json else render_quality.scored(report.to_dict())
-    return 0
+    return report.exit_code
