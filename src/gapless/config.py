@@ -85,20 +85,23 @@ class CalendarSection(Section):
 class SourceSection(Section):
     """How to reach one source, and how hard to lean on it."""
 
-    kind: str | None = Field(default=None, description="binance or binance-usdm; the section's name if left out")
+    kind: str | None = Field(default=None, description="which vendor it is; the section's name if left out")
     base_url: str | None = Field(default=None, description="another address, for example a simulated venue")
     ws_url: str | None = Field(default=None, description="another address of its websocket")
     archive: str | None = Field(default=None, description='another address of its bulk files; "none": never use them')
     weight: int | None = Field(default=None, ge=0, description="request weight per minute to stay under; 0 = unlimited")
     concurrency: int | None = Field(default=None, ge=1, le=64, description="requests under way at once")
+    key: SecretStr | None = Field(default=None, description='what opens it, or "env:NAME"; never shown or stored')
+    adjusted: bool | None = Field(default=None, description="ask for prices with splits taken out, not as traded")
+    settle: str | None = Field(default=None, description="how long after its close a bar is final there")
     timeout: str = Field(default="20s", description="for one request")
     attempts: int = Field(default=8, ge=1, le=100, description="tries of one request before it fails")
     patience: str = Field(default="10m", description="the longest wait a source may ask for before the run gives it up")
 
-    @field_validator("timeout", "patience")
+    @field_validator("timeout", "patience", "settle")
     @classmethod
-    def _durations(cls, value: str) -> str:
-        return _checked(value, parse_duration)
+    def _durations(cls, value: str | None) -> str | None:
+        return None if value is None else _checked(value, parse_duration)
 
 
 class NotifySection(Section):

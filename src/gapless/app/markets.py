@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
+from gapless.app.vendors import Vendor, plugged, plugged_names
 from gapless.calendars import MarketCalendar, Override, calendar, venue_calendar
 from gapless.config import CalendarSection, Config, SourceSection
 from gapless.errors import UnknownName, UsageError
 from gapless.protocols import Archive, LiveSource, Source
-from gapless.sources import binance, binance_archive, binance_live, bitfinex
+from gapless.sources import binance, binance_archive, binance_live, bitfinex, polygon
 from gapless.spans import SECOND, parse_duration
 
 if TYPE_CHECKING:
     from gapless.engine.fetch import Patience
-
-
-@dataclass(frozen=True)
-class Vendor:
-    """A source gapless knows: the venue it serves, how it is made, and whether it sends silent bars too."""
-
-    venue: str
-    make: Callable[..., Source]
-    dense: bool
-    live: Callable[..., LiveSource] | None = None
-    beside: str = ""  # where the websockets are, on an address that serves both
-    archive: Callable[..., Archive] | None = None
 
 
 VENDORS = {
@@ -40,6 +28,12 @@ VENDORS = {
         beside="/fapi",
         archive=binance_archive.usdm,
     ),
+    **{
+        "polygon" if venue == "XNAS" else f"polygon-{venue.lower()}": Vendor(
+            venue, partial(polygon.polygon, venue=venue), dense=False
+        )
+        for venue in polygon.VENUES
+    },
 }
 
 
@@ -92,11 +86,17 @@ def source(config: Config, name: str, *, base_url: str | None = None) -> Source:
     """The source called ``name``, as configured; ``base_url`` overrides the configured address."""
     section = config.sources.get(name, SourceSection())
     kind = section.kind or name
-    if kind not in VENDORS:
-        raise UnknownName("source", kind, VENDORS)
-    options = {"base_url": base_url or section.base_url, "weight": section.weight, "concurrency": section.concurrency}
-    made = VENDORS[kind].make(**{k: v for k, v in options.items() if v is not None})
+    vendor = VENDORS.get(kind) or plugged(kind)
+    if vendor is None:
+        raise UnknownName("source", kind, [*VENDORS, *plugged_names()])
+    options = {
+        "base_url": base_url or section.base_url, "weight": section.weight, "concurrency": section.concurrency,
+        "key": section.key.get_secret_value() if section.key else None, "adjusted": section.adjusted,
+    }  # fmt: skip
+    made = vendor.made(name, {k: v for k, v in options.items() if v is not None})
     made.name = name  # two addresses of one kind are two sources, in the ledger and in every row
+    if section.settle is not None:
+        made.settle = parse_duration(section.settle)
     return made
 
 
@@ -116,8 +116,8 @@ def archive(config: Config, made: Source) -> Archive | None:
 def live_source(config: Config, name: str, *, base_url: str | None = None) -> LiveSource | None:
     """The websocket of the source called ``name``; None for one that is polled. ``base_url`` is its REST's override."""
     section = config.sources.get(name, SourceSection())
-    vendor = VENDORS[section.kind or name]
-    if vendor.live is None:
+    vendor = VENDORS.get(section.kind or name)
+    if vendor is None or vendor.live is None:
         return None
     if section.ws_url is not None and base_url is None:
         return vendor.live(section.ws_url)

@@ -17,6 +17,7 @@ _KNOWN: dict[str, float] = {
     "ATOM": 9.6, "ETC": 24, "FIL": 5.4, "AKRO": 0.0052, "TRX": 0.105, "XLM": 0.12, "NEAR": 3.1, "DENT": 0.00112,
     "APT": 9.1, "ARB": 1.6, "OP": 2.9, "SFP": 0.71, "INJ": 31, "SUI": 1.2, "AAVE": 98, "COTI": 0.061,
 }  # fmt: skip
+_STOCKS = {"AAPL": 190.0, "MSFT": 410.0, "GOOG": 170.0, "SHY": 82.0, "IBM": 170.0, "KO": 62.0, "GE": 160.0, "TWX": 98.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def profile(symbol: str) -> Profile:
     chance = stream("profile", symbol)
     u, v, w, x = (float(value) for value in chance.random(4))
     base, _ = assets(symbol)
-    price = _KNOWN.get(base) or 10 ** (4.5 * u - 2)
+    price = _KNOWN.get(base) or _STOCKS.get(base) or 10 ** (4.5 * u - 2)
     rank = list(_KNOWN).index(base) if base in _KNOWN else 12 + 30 * v
     trades = 2.0 + 2.0 * v if _thin(base, v) else max(6.0, 700 * 0.86**rank)
     return Profile(price, scale_of(price), trades, 0.7 + 0.7 * w, 0.018 + 0.03 * x, 250 + 900 * u)

@@ -81,7 +81,7 @@ class Sessions:
 
     def _session(self, day: int) -> Span:
         """Trading time of the session of ``day``, which may end after midnight UTC; empty on a holiday."""
-        found = self._hours.sessions(Span(day * DAY, day * DAY + 2 * DAY)) if day else SpanSet.of()
+        found = self._hours.sessions(Span(day * DAY - DAY, day * DAY + 2 * DAY))  # the one before may reach into it
         return next((s for s in found if s.start // DAY == day), Span(0, 0))
 
     def _traded(self, symbol: str, day: int) -> Block:

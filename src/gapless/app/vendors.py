@@ -1,0 +1,63 @@
+"""What gapless must know of a source to use it: one that is built in, or one that another package brings along.
+
+A package brings a source by an entry point of the group ``gapless.sources``: the entry's name is the source's, and it
+points to a source, or to a function that makes one (docs/adapters.md). It is loaded when it is named, not before.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gapless.errors import UsageError
+from gapless.protocols import Archive, LiveSource, Source
+
+GROUP = "gapless.sources"
+_NEEDED = ("name", "venue", "base_url", "limits", "settle", "dense", "fetch", "listings", "server_time", "refusal")
+
+
+@dataclass(frozen=True)
+class Vendor:
+    """A source gapless knows: the venue it serves, how it is made, and whether it sends silent bars too."""
+
+    venue: str
+    make: Callable[..., Source]
+    dense: bool
+    live: Callable[..., LiveSource] | None = None
+    beside: str = ""  # where the websockets are, on an address that serves both
+    archive: Callable[..., Archive] | None = None
+
+    def made(self, name: str, options: Mapping[str, Any]) -> Source:
+        """The source with these options; UsageError for one that it does not have."""
+        known = inspect.signature(self.make).parameters
+        unknown = [option for option in options if option not in known]
+        if unknown:
+            raise UsageError(f"source {name} has no option {unknown[0]}.", hint=f"it has: {', '.join(known) or 'none'}")
+        return self.make(**options)
+
+
+def plugged_names() -> list[str]:
+    """The sources that installed packages bring."""
+    from importlib.metadata import entry_points
+
+    return sorted({entry.name for entry in entry_points(group=GROUP)})
+
+
+def plugged(name: str) -> Vendor | None:
+    """The source that an installed package brings under this name; None where there is none."""
+    from importlib.metadata import entry_points
+
+    found = next(iter(entry_points(group=GROUP, name=name)), None)
+    if found is None:
+        return None
+    brought = found.load()
+    sample = brought if hasattr(brought, "fetch") and not isinstance(brought, type) else brought()
+    missing = [part for part in _NEEDED if not hasattr(sample, part)]
+    if missing:
+        raise UsageError(
+            f"{found.value} is no source: it has no {', '.join(missing)}.",
+            hint="protocols.Source says what a source has; gapless.conformance checks it",
+        )
+    return Vendor(sample.venue, (lambda: sample) if sample is brought else brought, sample.dense)
