@@ -246,6 +246,8 @@ def test_an_empty_universe_is_told(tmp_path: Path) -> None:
     """Nothing to fetch or to read is not a success."""
     lake = filled(tmp_path / "lake", config(quote=["EUR"]))
     assert lake.universe("u").at() == []
+    assert lake.features(None, "1d", {"r": "rank(close)"}, universe="u").height == 0
+    assert lake.features(None, "1d", {"c": "close"}, universe="u").height == 0
     with pytest.raises(UsageError, match="nothing belongs"):
         lake.universe("u").current()
     with pytest.raises(UnknownName, match="unknown universe 'v'"):

@@ -132,7 +132,8 @@ def _among(
         return universe, scope
     always = SpanSet.of((EARLIEST, LATEST))
     names = [str(i) for i in universe]
-    members = scope.members or when or dict.fromkeys(names, always)
+    told = when if scope.members is None else scope.members
+    members = dict.fromkeys(names, always) if told is None else told
     own = {n: members[n] for n in names if n in members}
     return sorted({*universe, *(asked or ())}), replace(scope, members=own)
 

@@ -1,0 +1,35 @@
+"""Corporate actions as a vendor tells them, against the adjusted prices that it sends itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gapless.sim import SimConfig, running
+
+
+def test_a_vendors_splits_make_its_own_adjusted_prices(gapless: Callable[..., Any]) -> None:
+    """Bars as traded with the splits that the vendor tells are the bars it would have sent adjusted."""
+    config = SimConfig(equities={"XNAS": ("AAPL", "MSFT")}, splits={"AAPL": (("2025-04-14", 1, 4),)})
+    words = ("--symbols", "XNAS:AAPL,XNAS:MSFT", "--timeframes", "1d", "--start", "2025-04-01", "--end", "2025-05-01")
+    with running(config) as venue:
+        section = f'[sources.polygon]\nbase_url = "{venue.url}/polygon"\nkey = "sim-key"\nweight = 0\n'
+        Path("gapless.toml").write_text(section)
+        gapless("backfill", *words)
+        done = gapless("actions", "sync", "--symbols", "XNAS:AAPL,XNAS:MSFT", "--json").json
+        assert gapless("actions", "sync", "--symbols", "XNAS:AAPL", "--json").json["unchanged"] == 1
+        Path("gapless.toml").write_text(section + "adjusted = true\n")
+        gapless("backfill", *words, "--lake", "other")
+    assert (done["written"], done["notes"]) == (1, [])
+    for symbol, traded in (("AAPL", "2025-04-11"), ("MSFT", None)):
+        raw = gapless("bars", f"XNAS:{symbol}", "1d", "--json").json
+        mended = gapless("bars", f"XNAS:{symbol}", "1d", "--adjust", "splits", "--json").json
+        theirs = gapless("bars", f"XNAS:{symbol}", "1d", "--lake", "other", "--json").json
+        assert len(theirs) > 15
+        assert [b["close"] for b in mended] == pytest.approx([b["close"] for b in theirs], rel=1e-5)
+        assert [b["volume"] for b in mended] == pytest.approx([b["volume"] for b in theirs], rel=1e-5)
+        changed = [a["ts"] for a, b in zip(raw, mended, strict=True) if a["close"] != b["close"]]
+        assert (max(changed)[:10] if changed else None) == traded
