@@ -2,7 +2,7 @@
 
 ccxt asks in its own way: its rate limiter paces, its session connects, so that weights are not counted here. What
 differs from exchange to exchange is tamed: bars outside the asked span are dropped (some ignore ``since``, or include
-a bar before it), a page may be shorter than asked, empty, or twice the same row; nothing is believed beyond its last bar.
+a bar before it), a page may be shorter than asked, empty, or hold a row twice; nothing is believed beyond its last bar.
 Errors become the three that the engine knows. One request at a time: ccxt's session is not for many threads.
 
 Source: https://docs.ccxt.com (unified API: fetch_ohlcv, errors, rate limits).
