@@ -17,6 +17,7 @@ def vendors(exchange: Exchange) -> list[Vendor]:
     """One of each."""
     from gapless.sim.vendors.archive import ArchiveDesk
     from gapless.sim.vendors.bitfinex import BitfinexDesk
+    from gapless.sim.vendors.polygon import PolygonDesk
     from gapless.sim.vendors.yahoo import YahooDesk
 
-    return [ArchiveDesk(exchange), BitfinexDesk(exchange), YahooDesk(exchange)]
+    return [ArchiveDesk(exchange), BitfinexDesk(exchange), PolygonDesk(exchange), YahooDesk(exchange)]
