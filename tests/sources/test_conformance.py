@@ -18,6 +18,7 @@ from gapless.sim.vendors.desk import Desk
 from gapless.sources.binance import spot, usdm
 from gapless.sources.bitfinex import bitfinex
 from gapless.sources.polygon import polygon
+from gapless.sources.yahoo import yahoo
 from gapless.spans import MINUTE, Span, parse_time
 
 NOW = parse_time("2024-05-07T18:00:20Z")
@@ -76,6 +77,7 @@ SUBJECTS = {
     "polygon-days": partial(
         subject, partial(polygon, key=KEY, venue="XNYS"), partial(vendor, "/polygon"), "XNYS:IBM", "1d", KEY
     ),
+    "yahoo": partial(subject, yahoo, partial(vendor, "/yahoo"), "XNAS:AAPL", "1m"),
     "polygon-crypto": partial(
         subject, partial(polygon, key=KEY, venue="CRYPTO"), partial(vendor, "/polygon"), "CRYPTO:ALGOUSD", "1m", KEY
     ),

@@ -10,7 +10,7 @@ from gapless.calendars import MarketCalendar, Override, calendar, venue_calendar
 from gapless.config import CalendarSection, Config, SourceSection
 from gapless.errors import UnknownName, UsageError
 from gapless.protocols import Archive, LiveSource, Source
-from gapless.sources import binance, binance_archive, binance_live, bitfinex, polygon
+from gapless.sources import binance, binance_archive, binance_live, bitfinex, ccxt_any, polygon, yahoo
 from gapless.spans import SECOND, parse_duration
 
 if TYPE_CHECKING:
@@ -34,7 +34,14 @@ VENDORS = {
         )
         for venue in polygon.VENUES
     },
+    **{
+        "yahoo" if venue == "XNAS" else f"yahoo-{venue.lower()}": Vendor(
+            venue, partial(yahoo.yahoo, venue=venue), dense=False
+        )
+        for venue in yahoo.VENUES
+    },
 }
+CCXT = "ccxt-"  # before ccxt's name of an exchange: a source
 
 
 BUCKET = "/data.binance.vision"  # where the archive is on an address that serves both
@@ -86,7 +93,7 @@ def source(config: Config, name: str, *, base_url: str | None = None) -> Source:
     """The source called ``name``, as configured; ``base_url`` overrides the configured address."""
     section = config.sources.get(name, SourceSection())
     kind = section.kind or name
-    vendor = VENDORS.get(kind) or plugged(kind)
+    vendor = VENDORS.get(kind) or _of_ccxt(kind, config) or plugged(kind)
     if vendor is None:
         raise UnknownName("source", kind, [*VENDORS, *plugged_names()])
     options = {
@@ -98,6 +105,16 @@ def source(config: Config, name: str, *, base_url: str | None = None) -> Source:
     if section.settle is not None:
         made.settle = parse_duration(section.settle)
     return made
+
+
+def _of_ccxt(kind: str, config: Config) -> Vendor | None:
+    """``ccxt-kraken``: that exchange, as the venue that names it as its source, else as KRAKEN."""
+    exchange = kind.removeprefix(CCXT)
+    if exchange == kind:
+        return None
+    named = (v for v, section in config.venues.items() if kind in (section.source, *section.sources))
+    venue = next(named, exchange.upper())
+    return Vendor(venue, partial(ccxt_any.ccxt, exchange=exchange, venue=venue), dense=False)
 
 
 def archive(config: Config, made: Source) -> Archive | None:
