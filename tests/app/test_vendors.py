@@ -1,0 +1,147 @@
+"""Sources beside Binance in a lake: backfilled to the last bar, without their keys; and those that packages bring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gapless as gl
+from gapless.app import markets, vendors
+from gapless.app.backfilling import fetch, wanted
+from gapless.app.lake import Lake
+from gapless.config import parse
+from gapless.errors import UnknownName, UsageError
+from gapless.observe.progress import Silent
+from gapless.sim import Running, SimConfig, running
+from gapless.sources.bitfinex import bitfinex
+from gapless.spans import Span, Timeframe, parse_time
+
+KEY = "a-key-nobody-should-see"
+NOW = "2024-06-03T15:34:20Z"
+
+
+@pytest.fixture(scope="module")
+def sim() -> Iterator[Running]:
+    config = SimConfig(symbols=4, start="2024-03-01", now=NOW, speed=0.0, weight_limit=0, keys=(KEY,), listed_late=0.0)
+    with running(config) as found:
+        yield found
+
+
+def lake(tmp_path: Path, sim: Running) -> Lake:
+    """A lake whose clock stands with the venue's."""
+    opened = gl.open(tmp_path / "lake")
+    polygon = {"base_url": f"{sim.url}/polygon", "key": KEY, "weight": 0}
+    names = ("polygon", "polygon-xnys", "polygon-crypto")
+    bitfinex = {"base_url": f"{sim.url}/bitfinex", "weight": 0}
+    opened.config = parse({"sources": {"bitfinex": bitfinex, **dict.fromkeys(names, polygon)}})
+    opened.store.clock = lambda: parse_time(NOW)
+    return opened
+
+
+@pytest.mark.parametrize(
+    ("name", "frame", "span"),
+    [
+        ("BITFINEX:ALGOUSD", "1m", ("2024-05-30", "2024-06-01")),
+        ("BITFINEX:BTCUSD", "1h", ("2024-05-01", "2024-06-01")),
+        ("XNAS:AAPL", "1m", ("2024-05-28", "2024-06-01")),
+        ("XNYS:IBM", "1d", ("2024-04-01", "2024-06-01")),
+        ("CRYPTO:ALGOUSD", "5m", ("2024-05-25", "2024-06-01")),
+    ],
+)
+def test_a_backfill_of_each_vendor_is_the_truth(
+    tmp_path: Path, sim: Running, name: str, frame: str, span: tuple[str, str]
+) -> None:
+    """Every bar that was expected, with its values; nothing left to repair; the key in no file of the lake."""
+    at = lake(tmp_path, sim)
+    run = fetch(wanted(at, "backfill", symbols=name, timeframes=frame, start=span[0], end=span[1]), Silent())
+    assert (run.gaps, run.document["totals"]["failed"]) == ([], 0)
+    truth = sim.markets[name.partition(":")[0]].truth(name, frame, Span.parse(*span))
+    stored = at.bars([name], frame, start=span[0], end=span[1])
+    told = stored.join(truth, on="ts", how="semi").select("ts", "open", "high", "low", "close", "volume")
+    assert stored.height > 20
+    assert told.equals(truth.join(stored, on="ts", how="semi").select(told.columns))
+    assert told.height == stored.height
+    held = [path for path in (tmp_path / "lake").rglob("*") if path.is_file()]
+    assert held
+    assert not [path for path in held if KEY.encode() in path.read_bytes()]
+
+
+def test_a_wrong_key_is_told_and_not_shown(tmp_path: Path, sim: Running) -> None:
+    """The tasks fail with the vendor's words and the fix; the key is in none of them."""
+    at = lake(tmp_path, sim)
+    at.config = parse({"sources": {"polygon": {"base_url": f"{sim.url}/polygon", "key": "wr0ng-key", "weight": 0}}})
+    run = fetch(
+        wanted(at, "backfill", symbols="XNAS:AAPL", timeframes="1d", start="2024-05-01", end="2024-05-08"), Silent()
+    )
+    told = str(run.document)
+    assert run.document["totals"]["failed"] > 0
+    assert "wr0ng-key" not in told
+    assert "wr0ng-key" not in repr(at.config) + str(at.config.model_dump())
+    assert not [p for p in (tmp_path / "lake").rglob("*") if p.is_file() and b"wr0ng-key" in p.read_bytes()]
+
+
+def test_an_option_a_source_has_not_is_an_error() -> None:
+    """A key for a source without one does nothing, so it is refused."""
+    with pytest.raises(UsageError, match="binance has no option key"):
+        markets.source(parse({"sources": {"binance": {"key": "x"}}}), "binance")
+
+
+def test_settle_can_be_told() -> None:
+    """A plan with delayed data has its bars later."""
+    made = markets.source(parse({"sources": {"polygon": {"settle": "35m", "key": "x"}}}), "polygon")
+    assert made.settle == 35 * 60 * 1_000_000
+
+
+class Odd:
+    name = "odd"
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if packages had brought these."""
+    brought = {"third": "tests_third:make", "held": "tests_third:held", "odd": "tests_third:Odd"}
+    made = {"third": bitfinex, "held": bitfinex(), "odd": Odd}
+
+    def entry_points(*, group: str, name: str = "") -> list[Any]:
+        assert group == "gapless.sources"
+        return [EntryPoint(n, v, group) for n, v in brought.items() if name in ("", n)]
+
+    monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
+    monkeypatch.setattr(EntryPoint, "load", lambda self: made[self.name])
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_source_of_another_package_is_found_by_name() -> None:
+    """A maker gets the configured options; a made one is taken as it is; both get their configured name."""
+    config = parse({"sources": {"mine": {"kind": "third", "weight": 7}}})
+    assert (markets.source(config, "mine").name, markets.source(config, "mine").limits.weight) == ("mine", 7)
+    assert markets.source(config, "held").venue == "BITFINEX"
+    assert vendors.plugged_names() == ["held", "odd", "third"]
+
+
+@pytest.mark.usefixtures("installed")
+def test_what_is_no_source_is_told_with_what_it_lacks() -> None:
+    """And a name that nobody brings is unknown, with those that are there."""
+    with pytest.raises(UsageError, match=r"tests_third:Odd is no source: it has no venue, base_url"):
+        markets.source(parse({}), "odd")
+    with pytest.raises(UnknownName, match="did you mean 'third'"):
+        markets.source(parse({}), "thirt")
+
+
+@pytest.mark.usefixtures("installed")
+def test_options_of_a_source_that_is_made_already_are_errors() -> None:
+    """There is nothing to hand them to."""
+    with pytest.raises(UsageError, match="held has no option weight"):
+        markets.source(parse({"sources": {"held": {"weight": 3}}}), "held")
+
+
+def test_bars_of_polygon_are_of_polygon(tmp_path: Path, sim: Running) -> None:
+    """The source column names the section that was asked."""
+    at = lake(tmp_path, sim)
+    fetch(wanted(at, "backfill", symbols="XNAS:SHY", timeframes="1d", start="2024-05-01", end="2024-05-08"), Silent())
+    held = at.store.bars(None, Timeframe.parse("1d"), None, as_of=None)
+    assert held.get_column("source").unique().to_list() == ["polygon"]
