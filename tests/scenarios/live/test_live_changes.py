@@ -44,8 +44,7 @@ def test_a_bar_corrected_beside_the_desk_is_decided_again(live, shell, proof) ->
     proof["settled"](run)
 
 
-@pytest.mark.parametrize("killed", [False, True])
-@pytest.mark.parametrize("back", [1, 40])
+@pytest.mark.parametrize(("killed", "back"), [(True, 1), (False, 40)])
 def test_a_bar_corrected_while_the_desk_is_down_is_decided_again(live, shell, proof, killed: bool, back: int) -> None:
     """A restart finds what was learned before its newest checkpoint, however old the bar is."""
     run = live(2, 180.0)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -44,6 +43,15 @@ def small_disk(path: Path, kilobytes: int) -> Iterator[None]:
         subprocess.run(["umount", "-l", path], check=True)
 
 
+def fill(disk: Path) -> Path:
+    """Leave no room; the file that takes it."""
+    filler = disk / "filler"
+    with open(filler, "wb", buffering=0) as file, suppress(OSError):
+        while file.write(b"x" * 4096):
+            pass
+    return filler
+
+
 def test_a_full_disk_is_survived(live, hook, proof, tmp_path: Path) -> None:
     """No room: bars wait, the state says so; with room everything is decided, and the trouble is told by message."""
     disk = tmp_path / "disk"
@@ -51,9 +59,7 @@ def test_a_full_disk_is_survived(live, hook, proof, tmp_path: Path) -> None:
         run = live(1, 30.0, hook=hook, lake=disk / "lake")
         run.start()
         run.on()
-        room = os.statvfs(disk)
-        filler = disk / "filler"
-        filler.write_bytes(b"x" * ((room.f_bavail - 1) * room.f_frsize))
+        filler = fill(disk)
         assert "no space left" in ill(run, "store")
         time.sleep(3.0)
         filler.unlink()
