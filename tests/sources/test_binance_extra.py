@@ -1,0 +1,74 @@
+"""Funding rates and open interest: values at times, joined to bars without looking ahead."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from gapless.bars import TS
+from gapless.errors import Faulty, UsageError
+from gapless.series import Instrument
+from gapless.sources.binance_extra import funding_rates, joined, open_interest
+from gapless.spans import HOUR, MINUTE, Span, parse_time
+
+WIRE = Path(__file__).parents[2].parent / "shared" / "wire" / "binance_nautilus_lgpl"
+needs_wire = pytest.mark.skipif(not WIRE.exists(), reason="recorded answers are not part of the project")
+BTC = Instrument("BINANCEUSDM", "BTCUSDT")
+
+
+class Recorded:
+    said_at: int | None = None
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+    async def get(
+        self, path: str, params: Mapping[str, str | int], *, weight: int, headers: Mapping[str, str] | None = None
+    ) -> bytes:
+        return self.body
+
+
+@needs_wire
+def test_recorded_funding_rates_are_values_at_their_times() -> None:
+    """Every row, to the digit."""
+    body = (WIRE / "http_responses__http_futures_market_funding_rate.json").read_bytes()
+    rows = json.loads(body)
+    span = Span(rows[0]["fundingTime"] * 1000, rows[-1]["fundingTime"] * 1000 + 1)
+    frame = asyncio.run(funding_rates(Recorded(body), BTC, span))
+    assert frame["ts"].to_physical().to_list() == [row["fundingTime"] * 1000 for row in rows]
+    assert frame["funding_rate"].to_list() == [float(row["fundingRate"]) for row in rows]
+
+
+@needs_wire
+def test_recorded_open_interest_is_in_contracts() -> None:
+    """The times come as text, and are read all the same."""
+    body = (WIRE / "http_responses__http_futures_market_open_interest_historical.json").read_bytes()
+    rows = json.loads(body)
+    span = Span(int(rows[0]["timestamp"]) * 1000, int(rows[-1]["timestamp"]) * 1000 + 1)
+    frame = asyncio.run(open_interest(Recorded(body), BTC, span))
+    assert frame["open_interest"].to_list() == [float(row["sumOpenInterest"]) for row in rows]
+
+
+def test_another_symbol_or_time_is_a_fault() -> None:
+    """Caught at receipt."""
+    span = Span.parse("2025-05-01", "2025-05-02")
+    for symbol, at in (("ETHUSDT", span.start), ("BTCUSDT", span.end)):
+        body = json.dumps([{"symbol": symbol, "fundingRate": "0.1", "fundingTime": at // 1000}]).encode()
+        with pytest.raises(Faulty):
+            asyncio.run(funding_rates(Recorded(body), BTC, span))
+
+
+def test_a_bar_has_what_was_known_at_its_open() -> None:
+    """A rate stamped 08:00:00.003 is known to the bar of 08:01, not to that of 08:00; one that is too old to none."""
+    eight = parse_time("2025-05-01T08:00")
+    opens = [eight - MINUTE, eight, eight + MINUTE, eight + 9 * HOUR, eight + 9 * HOUR + MINUTE]
+    bars = pl.DataFrame({"ts": opens}).with_columns(pl.col("ts").cast(TS))
+    rates = pl.DataFrame({"ts": [eight + 3000], "funding_rate": [0.25]}).with_columns(pl.col("ts").cast(TS))
+    assert joined(bars, rates)["funding_rate"].to_list() == [None, None, 0.25, 0.25, None]
+    with pytest.raises(UsageError):
+        joined(bars, bars)
