@@ -23,7 +23,7 @@ IMPORT = ("--timeframe", "1m", "--symbol", "X")
         (("backfill", *BTC, "--days", "0"), 2),
         (("backfill", *BTC, *SPAN, "--timeframes", "7m"), 2),
         (("backfill", "--universe", "nobody", *SPAN), 2),
-        (("backfill", "--symbols", "XNAS:AAPL", *SPAN), 2),
+        (("backfill", "--symbols", "XPAR:MC", *SPAN), 2),
         (("backfill", *BTC, "--start", "yesterday"), 2),
         (("repair", *BTC), 1),
         (("plan", *SPAN), 2),
