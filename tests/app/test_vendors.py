@@ -18,7 +18,7 @@ from gapless.errors import UnknownName, UsageError
 from gapless.observe.progress import Silent
 from gapless.sim import Running, SimConfig, running
 from gapless.sources.bitfinex import bitfinex
-from gapless.spans import Span, Timeframe, parse_time
+from gapless.spans import HOUR, MINUTE, Span, SpanSet, Timeframe, parse_time
 
 KEY = "a-key-nobody-should-see"
 NOW = "2024-06-03T15:34:20Z"
@@ -68,6 +68,32 @@ def test_a_backfill_of_each_vendor_is_the_truth(
     held = [path for path in (tmp_path / "lake").rglob("*") if path.is_file()]
     assert held
     assert not [path for path in held if KEY.encode() in path.read_bytes()]
+
+
+def test_a_quiet_end_of_a_venue_that_omits_silent_minutes(tmp_path: Path) -> None:
+    """Nothing traded for the last forty minutes: the run is complete, and what traded later comes with the next one."""
+    now = parse_time(NOW)
+    halts = {"ALGOUSD": SpanSet.of((now - 40 * MINUTE, now + HOUR))}
+    config = SimConfig(
+        symbols=4, start="2024-05-01", now=NOW, speed=0.0, weight_limit=0, listed_late=0.0, halts=halts,
+        outages_per_month=0.0,
+    )  # fmt: skip
+    with running(config) as sim:
+        at = lake(tmp_path, sim)
+        words = {"symbols": "BITFINEX:ALGOUSD", "timeframes": "1m", "start": "2024-06-03T10:00"}
+        run = fetch(wanted(at, "backfill", **words), Silent())
+        assert (run.exit_code, run.gaps, run.document["totals"]["failed"]) == (0, [], 0)
+        before = at.bars("BITFINEX:ALGOUSD", "1m")["ts"].max()
+        sim.clock.advance(3 * HOUR)
+        at.store.clock = sim.clock
+        run = fetch(wanted(at, "backfill", **words), Silent())
+        assert run.exit_code == 0
+        after = at.bars("BITFINEX:ALGOUSD", "1m")
+        assert after["ts"].max() > before
+        truth = sim.markets["BITFINEX"].truth(
+            "BITFINEX:ALGOUSD", "1m", Span(parse_time("2024-06-03T10:00"), sim.clock())
+        )
+        assert after["ts"].to_list() == truth["ts"].to_list()[: after.height]
 
 
 def test_a_wrong_key_is_told_and_not_shown(tmp_path: Path, sim: Running) -> None:

@@ -31,7 +31,7 @@ from gapless.errors import Faulty
 from gapless.events import Fetched
 from gapless.protocols import Answer, Page
 from gapless.series import Series
-from gapless.spans import Micros, Span, SpanSet, Timeframe, iso
+from gapless.spans import DAY, Micros, Span, SpanSet, Timeframe, iso
 
 _LONGER = (Timeframe.parse("1d"), Timeframe.parse("1w"))  # a page of them reaches back years, and decades
 AGREEING = 4  # answers that must say the same before an end is believed
@@ -201,7 +201,7 @@ class Walk:
 
     async def _nothing_new(self) -> None:
         self._fruitless += 1
-        if self._fruitless == AGREEING and await self._over():
+        if self._fruitless == AGREEING and (await self._quiet() or await self._over()):
             rest = Span(self.cursor, self.end)
             rows = pl.DataFrame() if self._held is None else self._held
             await self.keep(Kept(self.series, rows, (self._answer(rest, rest, rows.height, ""),)))
@@ -214,6 +214,15 @@ class Walk:
             )
         elif self._fruitless > 1:  # the first time at once, only reaching further
             await self.http.rest(min(self._fruitless, AGREEING))
+
+    async def _quiet(self) -> bool:
+        """Has nothing traded lately? Where silent bars are left out, several answers that end alike say so of a day.
+
+        It was learned so soon that it is asked once more, later.
+        """
+        if self.http.source.dense or self.end - self.cursor > DAY:
+            return False
+        return await self._same_end(self._timeframe)
 
     async def _over(self) -> bool:
         """Has the instrument ended before the cursor? An empty answer is no witness; one that ends early may be."""
