@@ -74,3 +74,18 @@ def test_a_right_call_makes_the_lake(gapless: Call) -> None:
     found = gapless("import", "bars.csv", "--venue", "BINANCE", *IMPORT, "--tz", "UTC", "--json")
     assert (found.code, found.json["totals"]["written"]) == (0, 2)
     assert Path("lake").is_dir()
+
+
+def test_what_stands_in_brackets_is_shown() -> None:
+    """A section of gapless.toml in an error is text, not a style that vanishes."""
+    import io
+
+    from rich.console import Console
+
+    from gapless.cli import render
+
+    shown = render.console()
+    shown.file = io.StringIO()
+    shown.print("check key under [sources.polygon]")
+    assert "[sources.polygon]" in shown.file.getvalue()
+    assert isinstance(shown, Console)

@@ -33,7 +33,7 @@ def demo(*, keep: Path | None = None, json: Annotated[bool, Parameter(negative="
     from gapless.app.demo import run
     from gapless.cli import render
 
-    return run(keep, json, render.console(stderr=json), None if json else render.status)
+    return run(keep, json, render.console(stderr=json, markup=True), None if json else render.status)
 
 
 def init(directory: Path = Path(), *, common: Common = COMMON) -> int:

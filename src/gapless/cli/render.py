@@ -28,10 +28,13 @@ _GAPS = 100
 _OUTCOME = 60  # characters of a failed run's reason in the list of runs
 
 
-def console(*, stderr: bool = False) -> Console:
-    """Stdout (or stderr); wide enough to lose nothing when it is not a terminal."""
-    out = Console(stderr=stderr)
-    return out if out.is_terminal else Console(stderr=stderr, width=200)
+def console(*, stderr: bool = False, markup: bool = False) -> Console:
+    """Stdout (or stderr); wide enough to lose nothing when it is not a terminal.
+
+    Without ``markup`` text is shown as it is: ``[sources.binance]`` is no style.
+    """
+    out = Console(stderr=stderr, markup=markup)
+    return out if out.is_terminal else Console(stderr=stderr, width=200, markup=markup)
 
 
 def titled(title: str, columns: Iterable[str], right: Iterable[str] = ()) -> Table:

@@ -175,7 +175,7 @@ class Terminal:
         if row is not None and self.rich.tasks and self._over(row):
             self.rich.remove_task(self.rows.pop(event.series))
         if event.error:
-            self.rich.console.print(f"[red]{event.series} failed:[/] {event.error}")
+            self.rich.console.print(f"{event.series} failed: {event.error}", style="red", markup=False)
 
 
 def progress(*, quiet: bool = False, out: TextIO | None = None) -> Progress:
