@@ -215,7 +215,7 @@ class Live:
         for moment in ready:
             frame = bars_frame(track.desk.instruments, moment)
             report = await self._durably(lambda frame=frame: writer.append(frame))  # type: ignore[misc]
-            self._want_corrected(report)
+            await self._doubt(report)
             track.leave_out(moment, report)
             decided = track.advance(moment)
             for name, who in decided.outside.items():
@@ -232,14 +232,13 @@ class Live:
         for moment in ready:
             self.observer(MomentDecided(timeframe.name, moment.ts, int(moment.present.sum()), moment.missing, seconds))
 
-    def _want_corrected(self, report: WriteReport | None) -> None:
+    async def _doubt(self, report: WriteReport | None) -> None:
         """Whoever said otherwise before may have been right: REST has the last word."""
-        if report is None:
-            return
-        for series, counts in report.series.items():
-            hull = report.held[series].hull if series in report.held else None
-            if counts.corrected and hull:
-                self.mender.want(series, hull)
+        changed = {s: n for s, n in report.series.items() if n.corrected} if report is not None else {}
+        held = report.held if report is not None else {}
+        spans = {series: hull for series in changed if series in held and (hull := held[series].hull)}
+        if spans:
+            await self._durably(lambda: self.mender.doubt(spans))
 
     def _want_missing(self, timeframe: Timeframe, moment: Moment) -> None:
         for name in moment.missing:
@@ -264,7 +263,7 @@ class Live:
         self.health.count("late", len(bars))
         if report is not None and not report.written and not report.corrected:
             return
-        self._want_corrected(report)
+        await self._doubt(report)
         refused = {str(s.instrument) for s in report.refused} if report is not None else set()
         await self._again(timeframe, [bar for bar in bars if bar.instrument not in refused])
 

@@ -108,6 +108,15 @@ class Mender:
         if side is not None:
             side.healer.want(series, span)
 
+    def doubt(self, spans: Mapping[Series, Span]) -> None:
+        """Ask again what a stream changed: until REST has said it, nothing from there on is verified."""
+        known = self.verified(None)
+        back = {series: span.start for series, span in spans.items() if known.get(series, span.start) > span.start}
+        if back:
+            self.verified(back)
+        for series, span in spans.items():
+            self.want(series, span)
+
     def want_everything(self, history: int) -> None:
         """All that was not said by REST yet, up to now; of a new series the last ``history`` µs."""
         known = self.verified(None)
