@@ -182,8 +182,9 @@ class Mender:
         known = self.verified(None)
         further: dict[Series, int] = {}
         for series, spans in healed.spans.items():
-            at, end = known.get(series), min(int(spans.ends[-1]), series.timeframe.floor(side.clock() - _SURE))
-            if series not in healed.failed and (at is None or (int(spans.starts[-1]) <= at < end)):
+            at, sure = known.get(series), series.timeframe.floor(side.clock() - _SURE)
+            end = min(_reached(spans, at), sure)
+            if series not in healed.failed and (at is None or at < end):
                 further[series] = end
         if further:
             self.verified(further)
@@ -199,3 +200,15 @@ class Mender:
         """Ask no more."""
         for task in self._tasks.values():
             task.cancel()
+
+
+def _reached(spans: SpanSet, at: int | None) -> int:
+    """How far all is said once these spans are, if it was up to ``at``; None: nothing was. A later piece proves nothing.
+
+    >>> spans = SpanSet.of((0, 10), (20, 30))
+    >>> _reached(spans, None), _reached(spans, 5), _reached(spans, 15), _reached(spans, 20)
+    (10, 10, 15, 30)
+    """
+    if at is None:
+        return int(spans.ends[0])
+    return next((span.end for span in spans if span.start <= at < span.end), at)
