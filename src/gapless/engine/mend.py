@@ -203,7 +203,7 @@ class Mender:
 
 
 def _reached(spans: SpanSet, at: int | None) -> int:
-    """How far all is said once these spans are, if it was up to ``at``; None: nothing was. A later piece proves nothing.
+    """How far all is said once these spans are, if it was up to ``at``. A piece beyond a hole proves nothing.
 
     >>> spans = SpanSet.of((0, 10), (20, 30))
     >>> _reached(spans, None), _reached(spans, 5), _reached(spans, 15), _reached(spans, 20)
