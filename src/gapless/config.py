@@ -183,6 +183,12 @@ class LiveSection(Section):
     drain: str = Field(default="10s", description="the longest a stop may take")
     tell_within: str = Field(default="1h", description="an alert found out later than this is kept, not sent")
 
+    @model_validator(mode="after")
+    def _one_list(self) -> LiveSection:
+        if self.symbols and self.universe:
+            raise ValueError("symbols and universe are both given: one of them would do nothing")
+        return self
+
     @field_validator("symbols")
     @classmethod
     def _instruments(cls, value: tuple[str, ...]) -> tuple[str, ...]:

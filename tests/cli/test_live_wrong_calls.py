@@ -27,6 +27,7 @@ RULE = '[alerts.a]\nwhen = "abs(z) >= 3"\n'
         (GOOD + '[notify.desk]\nurl = "env:GAPLESS_NO_SUCH_VARIABLE"\n', "GAPLESS_NO_SUCH_VARIABLE", ""),
         ('[live]\nsymbols = ["BINANCE:BTCUSDT"]\ngrace = "soon"\n', "soon", ""),
         ('[live]\nsymbols = ["BINANCE:BTCUSDT"]\nsymbls = []\n', "symbls", "symbols"),
+        ('[live]\nsymbols = ["BINANCE:BTCUSDT"]\nuniverse = "all"\n', "one of them would do nothing", ""),
     ],
 )
 def test_a_wrong_configuration_is_told_and_leaves_no_lake(gapless, config: str, said: str, hint: str) -> None:

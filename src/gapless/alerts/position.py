@@ -47,7 +47,13 @@ class PositionEvent:
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> PositionEvent:
-        return cls(**{**found, "ts": parse_time(found["ts"])})
+        """The event that ``to_dict`` told of; more keys are no harm."""
+        return cls(**{name: found[name] for name in cls.__slots__ if name != "ts"}, ts=parse_time(found["ts"]))
+
+    @property
+    def ends(self) -> bool:
+        """Is the position over with it?"""
+        return self.kind in ("closed", "invalidated", "expired")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +194,14 @@ def fold(events: Iterable[PositionEvent]) -> Position:
     if position is None:
         raise UsageError("no events: there is no position.")
     return position
+
+
+def stories(bodies: Iterable[Mapping[str, Any]]) -> dict[str, list[PositionEvent]]:
+    """The events of each position, in the order of their numbers, from what ``to_dict`` told of them."""
+    found: dict[str, list[PositionEvent]] = {}
+    for body in bodies:
+        found.setdefault(body["position"], []).append(PositionEvent.from_dict(body))
+    return {name: sorted(story, key=lambda event: event.number) for name, story in found.items()}
 
 
 def compact(events: Iterable[PositionEvent]) -> list[PositionEvent]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gapless.alerts.position import Position, PositionEvent, fold
+from gapless.alerts.position import Position, fold, stories
 from gapless.alerts.results import summary
 from gapless.app.desks import desk
 from gapless.app.lake import Lake
@@ -19,8 +19,6 @@ from gapless.engine.warm import warm
 from gapless.errors import UnknownName, UsageError
 from gapless.spans import DAY, Span, Timeframe, iso, parse_time
 from gapless.stores.journal import JOURNAL, Journal
-
-_EVENT = ("position", "number", "instrument", "ts", "kind", "price", "fraction", "reason", "data")
 
 
 def journal(lake: Lake) -> Journal | None:
@@ -64,10 +62,7 @@ def positions(lake: Lake, *, state: str | None = None) -> list[Position]:
 
 def folded(bodies: Sequence[Mapping[str, Any]], state: str | None = None) -> list[Position]:
     """Positions from the bodies of their events."""
-    stories: dict[str, list[PositionEvent]] = {}
-    for body in bodies:
-        stories.setdefault(body["position"], []).append(PositionEvent.from_dict({k: body[k] for k in _EVENT}))
-    found = [fold(sorted(story, key=lambda e: e.number)) for story in stories.values()]
+    found = [fold(story) for story in stories(bodies).values()]
     return sorted((p for p in found if state in (None, p.state)), key=lambda p: (p.signalled_at, p.id))
 
 
@@ -123,7 +118,8 @@ def report(lake: Lake) -> dict[str, Any]:
     """The live run's health, alerts by rule and severity, and what came of positions."""
     path = lake.path / "live.json"
     health = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-    found, held = alerts(lake), positions(lake)
+    every, held = alerts(lake, withdrawn=True), positions(lake)
+    found = [alert for alert in every if "withdrawn_at" not in alert]
     known = journal(lake)
     return {
         "live": health,
@@ -132,7 +128,7 @@ def report(lake: Lake) -> dict[str, Any]:
             "by_rule": dict(Counter(a["rule"] for a in found)),
             "by_severity": dict(Counter(a["severity"] for a in found)),
             "by_instrument": dict(Counter(a["instrument"] for a in found).most_common(10)),
-            "withdrawn": len(alerts(lake, withdrawn=True)) - len(found),
+            "withdrawn": len(every) - len(found),
         },
         "positions": summary(held),
         "sent": known.sent() if known is not None else {},

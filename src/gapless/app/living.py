@@ -36,7 +36,7 @@ from gapless.errors import LakeLocked, UnknownName, UsageError
 from gapless.events import Observer, nobody
 from gapless.notify import message
 from gapless.notify.notifier import Notifier
-from gapless.notify.outbox import Delivery, deliveries
+from gapless.notify.outbox import Delivery, deliveries, due
 from gapless.protocols import Changes, Clock
 from gapless.series import Instrument, Series
 from gapless.spans import SECOND, Timeframe, parse_duration
@@ -71,8 +71,6 @@ class Box:
 
     def pending(self, channel: str, now: int, limit: int) -> list[Delivery]:
         """As ``notify.outbox.Outbox`` wants it."""
-        from gapless.notify.outbox import due
-
         waiting = self.journal.letters(Delivery, channel=channel, states=("queued", "sending"), limit=10 * limit)
         return [d for d in waiting if due(d, now)][:limit]
 
@@ -226,34 +224,31 @@ class Desktop:
             del self._unsaid[: len(waiting)]
             self.notifier.wake()
 
-    def run(self) -> bool:
-        """Until told to stop, or ``seconds`` have passed; True when a signal ended it."""
+    def run(self) -> None:
+        """Until told to stop, or ``seconds`` have passed."""
         with alone(self.lake.path):
             self.notifier.start()
             try:
-                return asyncio.run(self._run())
+                asyncio.run(self._run())
             finally:
                 self._say_health()
                 self.notifier.close(5.0)
                 self._report()
 
-    async def _run(self) -> bool:
+    async def _run(self) -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         timer = None
-        over = asyncio.Event()
         if self.wanted.seconds is not None:
-            timer = loop.call_later(self.wanted.seconds, over.set)
-        beside = [asyncio.create_task(self._reporting()), asyncio.create_task(_chain(over, stop))]
+            timer = loop.call_later(self.wanted.seconds, stop.set)
+        reporting = asyncio.create_task(self._reporting())
         try:
             with signals(stop):
                 await self.live.run(stop)
         finally:
-            for task in beside:
-                task.cancel()
+            reporting.cancel()
             if timer is not None:
                 timer.cancel()
-        return not over.is_set()
 
     async def _reporting(self) -> None:
         while True:
@@ -308,11 +303,6 @@ def _overwrite(path: Path, text: str) -> None:
             file.truncate(file.write(text.encode()))
 
 
-async def _chain(first: asyncio.Event, then: asyncio.Event) -> None:
-    await first.wait()
-    then.set()
-
-
 def check(lake: Lake, wanted: Wanted) -> None:
     """Raise what ``look_after`` would raise for a wrong call or configuration; nobody is asked or told."""
     Desktop(lake, wanted, nobody, "check").journal.database.close()
@@ -325,14 +315,12 @@ def look_after(lake: Lake, wanted: Wanted, view: View) -> tuple[dict[str, Any], 
         desktop = Desktop(lake, wanted, observed, run.id)
         view.follow(desktop.state)
         with view:
-            run.interrupted = desktop.run()
+            desktop.run()  # a signal is how a live run ends: that is no failure
         state = desktop.state()
         run.audit.errors += [
             {"series": "", "span": "", "error": f"{t['part']}: {t['reason']}"} for t in state["degraded"]
         ]
-        wrong = bool(state["degraded"])
-        run.interrupted = False  # a live run is ended by a signal: that is no failure
-    return state, 1 if wrong else 0
+    return state, run.exit_code
 
 
 class View(Protocol):
@@ -376,7 +364,7 @@ def _instruments(lake: Lake, wanted: Wanted) -> tuple[str, ...]:
     section = lake.config.live
     if wanted.symbols and wanted.universe:
         raise UsageError("--symbols and --universe were both given.", hint="give one of them")
-    universe = wanted.universe or (None if wanted.symbols or section.symbols else section.universe)
+    universe = wanted.universe or (None if wanted.symbols else section.universe)
     if universe is not None:
         return tuple(lake.universe(universe).current())
     named = wanted.symbols.split(",") if wanted.symbols else list(section.symbols)

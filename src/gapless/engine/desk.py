@@ -144,7 +144,7 @@ class Desk:
             story = self._open[event.position] = compact([*self._open.get(event.position, ()), event])
             if event.kind in ("invalidated", "expired") and event.reason != "busy":
                 self.rules.release(str(story[0].data["rule"]), event.instrument, story[0].ts)
-            if event.kind in ("closed", "invalidated", "expired"):
+            if event.ends:
                 del self._open[event.position]
 
     def table(self, decided: Decided) -> pl.DataFrame:

@@ -17,10 +17,11 @@ older than the oldest checkpoint is settled: its alerts and positions stay as th
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
-from gapless.alerts.position import PositionEvent
+from gapless.alerts.position import PositionEvent, stories
 from gapless.engine.barrier import FIELDS, Moment
 from gapless.engine.build import set_name
 from gapless.engine.desk import Decided, Desk, Memory
@@ -304,12 +305,6 @@ class Track:
             yield Entry("position", self.timeframe.name, key, decided.ts, event.to_dict())
 
 
-def live_events(bodies: Iterable[dict[str, object]]) -> tuple[PositionEvent, ...]:
+def live_events(bodies: Iterable[dict[str, Any]]) -> tuple[PositionEvent, ...]:
     """The events of positions that are not over yet, in order, from journal bodies."""
-    stories: dict[str, list[PositionEvent]] = {}
-    known = {"position", "number", "instrument", "ts", "kind", "price", "fraction", "reason", "data"}
-    for body in bodies:
-        event = PositionEvent.from_dict({k: v for k, v in body.items() if k in known})
-        stories.setdefault(event.position, []).append(event)
-    over = ("closed", "invalidated", "expired")
-    return tuple(e for story in stories.values() if story[-1].kind not in over for e in story)
+    return tuple(event for story in stories(bodies).values() if not story[-1].ends for event in story)

@@ -79,6 +79,14 @@ class Sessions:
         later = [new / old for first, old, new in self.splits.get(symbol, ()) if parse_time(first) > day * DAY]
         return float(np.prod(later))
 
+    def adjusted(self, symbol: str, block: Block) -> Block:
+        """The bars as a vendor tells them that takes later splits into account."""
+        ratios = np.array([self.ratio(symbol, int(ts) // DAY) for ts in block.ts])
+        values = block.values.copy()
+        values[OPEN : CLOSE + 1] /= ratios
+        values[VOLUME] *= ratios
+        return Block(block.ts, values, None)
+
     def _session(self, day: int) -> Span:
         """Trading time of the session of ``day``, which may end after midnight UTC; empty on a holiday."""
         found = self._hours.sessions(Span(day * DAY - DAY, day * DAY + 2 * DAY))  # the one before may reach into it

@@ -19,6 +19,7 @@ from typing import Any
 
 from gapless.adjust import FactorRow
 from gapless.errors import InputError
+from gapless.sources.files_text import whole_text
 from gapless.spans import parse_time
 
 _FACTORS = re.compile(r"^\d{8},[\d.]+,[\d.]+,[\d.]+\s*$")
@@ -53,7 +54,7 @@ class Actions:
 
 def read_actions(path: Path) -> Actions:
     """Read one file; raises InputError with its name and line."""
-    text = _text(path)
+    text = whole_text(path, "CSV or JSON of splits and dividends, or factor files")
     first = text.lstrip()[:1]
     if not first:
         raise InputError(f"{path} is empty.", hint="fetch or export it again")
@@ -64,15 +65,6 @@ def read_actions(path: Path) -> Actions:
         return Actions({path.stem.upper(): [_factor(line, path, at) for at, line in enumerate(lines, 1) if line]}, ())
     rows = csv.DictReader(lines)
     return Actions({}, [_told(row, f"{path}, line {at}") for at, row in enumerate(rows, 2)])
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.", hint="check the path") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not text.", hint="CSV or JSON of splits and dividends, or factor files") from None
 
 
 def _json(path: Path, text: str) -> Iterable[Mapping[str, Any]]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gapless.errors import InputError
+from gapless.sources.files_text import whole_text
 from gapless.spans import DAY, parse_time
 
 _MAP = re.compile(r"^(\d{4})(\d{2})(\d{2}),([^,\s]+)(?:,([^,\s]*))?\s*$")
@@ -35,7 +36,7 @@ class TickerSpan:
 
 def read_map(path: Path) -> list[TickerSpan]:
     """The names of the instrument that a map file is called after, oldest first. Raises InputError."""
-    lines = [line for line in _text(path).splitlines() if line.strip()]
+    lines = [line for line in whole_text(path, "a list of symbols, or a map file").splitlines() if line.strip()]
     rows = [_row(path, at, line) for at, line in enumerate(lines, 1)]
     if len(rows) < 2 or any(a[0] > b[0] for a, b in pairwise(rows)):
         raise InputError(f"{path} is no map of names.", hint="a first day, then the last day of each ticker, sorted")
@@ -61,7 +62,7 @@ def _row(path: Path, at: int, line: str) -> tuple[int, str, str]:
 
 def read_symbols(path: Path) -> list[str]:
     """The symbols of a list, in its order, each once. Raises InputError."""
-    text = _text(path)
+    text = whole_text(path, "a list of symbols, or a map file")
     found = _of_json(path, text) if text.lstrip()[:1] in ("[", "{") else re.split(r"[\s,;]+", _uncommented(text))
     symbols = list(dict.fromkeys(s.strip() for s in found if s.strip()))
     if not symbols:
@@ -84,12 +85,3 @@ def _of_json(path: Path, text: str) -> Sequence[str]:
     if len(names) < len(told):
         raise InputError(f"{path} is no list of symbols.", hint='["VENUE:SYMBOL", …], [{"symbol": …}], or under "data"')
     return names
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.", hint="check the path") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not text.", hint="a list of symbols, or a map file") from None

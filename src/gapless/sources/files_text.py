@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 import polars as pl
@@ -219,3 +220,13 @@ def _decode(data: bytes, where: str, done: int = 0) -> str:
             f"{where}: near row {line} there is a byte {data[error.start]:#04x} that is not UTF-8.",
             hint="save the file as UTF-8",
         ) from None
+
+
+def whole_text(path: Path, kind: str) -> str:
+    """A small file's text; InputError says that it should be ``kind``."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.", hint="check the path") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not text.", hint=kind) from None

@@ -183,16 +183,6 @@ class Journal:
         frames = [_decode(f"feature rows of {ts}", checksum, body, self.database.path) for ts, checksum, body in rows]
         return pl.concat(frames) if frames else None
 
-    def sets(self) -> list[tuple[str, str, int, int]]:
-        """(set, timeframe, first ts, last ts) of the feature rows held."""
-        query = "SELECT feature_set, timeframe, min(ts), max(ts) FROM moment GROUP BY feature_set, timeframe"
-        return [tuple(row) for row in self.database.rows(query)]
-
-    def forget_moments(self, timeframe: Timeframe, before: int) -> int:
-        """Let go of feature rows of bar times before ``before``; how many times it were."""
-        with self.database.transaction() as db:
-            return int(db.execute("DELETE FROM moment WHERE timeframe=? AND ts<?", (timeframe.name, before)).rowcount)
-
     # ------------------------------------------------------------ checkpoints
 
     def keep(self, desk: str, ts: int, body: bytes, *, now: int, newest: int = 3, days: int = 7) -> None:

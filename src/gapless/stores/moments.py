@@ -13,10 +13,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import numpy as np
 import polars as pl
 
-from gapless.bars import STORED, check_bars, conform
+from gapless.bars import check_bars, conform
 from gapless.spans import Timeframe
 from gapless.stores.compare import stamped
 from gapless.stores.lake import FOLD_ROWS, no_space
@@ -119,9 +118,3 @@ class MomentWriter:
 
     def _version(self) -> object:
         return self.lake.tail.database.version(), self.lake.log("bars", self.timeframe).refresh()
-
-
-def bars_frame(names: list[str], ts: int, values: np.ndarray, columns: tuple[str, ...]) -> pl.DataFrame:
-    """Bars of one time as a frame: ``values`` has a row for each of ``columns``; NaN in an optional one is null."""
-    data = {"instrument": names, "ts": np.full(len(names), ts), **dict(zip(columns, values, strict=True))}
-    return pl.DataFrame(data).with_columns(pl.col("ts").cast(STORED["ts"]))

@@ -97,7 +97,7 @@ class PolygonDesk:
         limit = min(_MOST, int(call.params.get("limit", _USUAL)))
         block, after = _bars(truth, symbol, size, _widened(span, size), call.now, limit)
         if adjusted and isinstance(truth, Sessions):
-            block = _adjusted(truth, symbol, block)
+            block = truth.adjusted(symbol, block)
         times = _stamps(block.ts, size, zone)
         rows = call.spoil(_rows(times, block), symbol, Timeframe(size, ""), limit)
         rows = rows if call.params.get("sort", "asc") == "asc" else rows[::-1]
@@ -172,14 +172,6 @@ def _stamps(ts: Any, size: int, zone: ZoneInfo) -> list[int]:
     if size < DAY:
         return [int(t) // 1000 for t in ts]
     return [parse_time(to_datetime(int(t)).replace(tzinfo=zone)) // 1000 for t in ts]
-
-
-def _adjusted(truth: Sessions, symbol: str, block: Block) -> Block:
-    ratio = np.array([truth.ratio(symbol, int(t) // DAY) for t in block.ts])
-    values = block.values.copy()
-    values[OPEN : CLOSE + 1] /= ratio
-    values[VOLUME] *= ratio
-    return Block(block.ts, values, None)
 
 
 def _rows(times: list[int], block: Block) -> list[bytes]:

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from gapless.calendars import MarketCalendar, calendar
-from gapless.sim.blocks import CLOSE, HIGH, LOW, OPEN, VOLUME, Block
+from gapless.sim.blocks import CLOSE, HIGH, LOW, OPEN, VOLUME
 from gapless.sim.exchange import Exchange
 from gapless.sim.refusals import Refusal, Reply
 from gapless.sim.sessions import Sessions
@@ -117,7 +117,7 @@ class YahooDesk:
         day = timeframe == _1D
         wide = Span(span.start - DAY, span.end) if day else span
         opens = self.hours.opens(timeframe, Span(wide.start, max(wide.start, wide.end)))
-        block = _without_splits(truth, symbol, page(truth, symbol, timeframe, wide, now, _ALL))
+        block = truth.adjusted(symbol, page(truth, symbol, timeframe, wide, now, _ALL))
         stamps = np.array([self._open_of(int(at)) for at in opens], np.int64) if day else opens
         keep = (stamps >= span.start) & (stamps < span.end)
         at = np.searchsorted(block.ts, opens)
@@ -146,14 +146,6 @@ class YahooDesk:
             "currentTradingPeriod": {"regular": {"timezone": "EDT", **(hours or {"start": 0, "end": 0})}},
             "validRanges": ["1d", "5d", "1mo", "3mo", "6mo", "1y", "2y", "5y", "10y", "ytd", "max"],
         }  # fmt: skip
-
-
-def _without_splits(truth: Sessions, symbol: str, block: Block) -> Block:
-    ratios = np.array([truth.ratio(symbol, int(ts) // DAY) for ts in block.ts])
-    values = block.values.copy()
-    values[OPEN : CLOSE + 1] /= ratios
-    values[VOLUME] *= ratios
-    return Block(block.ts, values, None)
 
 
 def _with_tick(
