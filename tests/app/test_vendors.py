@@ -7,12 +7,14 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 import gapless as gl
 from gapless.app import markets, vendors
 from gapless.app.backfilling import fetch, wanted
 from gapless.app.lake import Lake
+from gapless.bars import TS
 from gapless.config import parse
 from gapless.errors import UnknownName, UsageError
 from gapless.observe.progress import Silent
@@ -68,6 +70,19 @@ def test_a_backfill_of_each_vendor_is_the_truth(
     held = [path for path in (tmp_path / "lake").rglob("*") if path.is_file()]
     assert held
     assert not [path for path in held if KEY.encode() in path.read_bytes()]
+
+
+def test_bars_of_a_vendor_with_a_delay_are_pending_until_it_has_passed(tmp_path: Path, sim: Running) -> None:
+    """A quarter of an hour of a session under way is not missing: its vendor is as late; told so, it is."""
+    at = lake(tmp_path, sim)
+    words = {"symbols": "XNAS:AAPL", "timeframes": "1m", "start": "2024-06-03T13:30"}
+    run = fetch(wanted(at, "backfill", **words), Silent())
+    assert (run.exit_code, run.gaps) == (0, [])
+    assert at.bars("XNAS:AAPL", "1m")["ts"].max() == pl.Series([parse_time("2024-06-03T15:18")]).cast(TS)[0]
+    asked = {"start": "2024-06-03T13:30", "end": NOW}
+    assert at.gaps("XNAS:AAPL", "1m", **asked).select("class", "bars").rows() == [("pending", 16)]
+    at.config = parse({"sources": {"polygon": {"settle": "2m"}}})
+    assert at.gaps("XNAS:AAPL", "1m", **asked).select("class", "bars").rows() == [("never_asked", 13), ("pending", 3)]
 
 
 def test_a_quiet_end_of_a_venue_that_omits_silent_minutes(tmp_path: Path) -> None:

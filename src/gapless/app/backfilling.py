@@ -174,7 +174,7 @@ def _plan_one(asked: Wanted, src: Source, series: Sequence[Series]) -> Plan:
     for timeframe in sorted({s.timeframe for s in series}):
         mine = {s for s in series if s.timeframe == timeframe}
         facts = _facts(asked, timeframe, src.venue, mine)
-        for gap in _gaps(asked, timeframe, facts):
+        for gap in _gaps(asked, src, timeframe, facts):
             if gap.series not in mine:
                 continue
             if gap.repairable:
@@ -216,8 +216,10 @@ def _facts(asked: Wanted, timeframe: Timeframe, venue: str, mine: set[Series]) -
     return known + (store.facts(timeframe, fresh) if fresh else [])
 
 
-def _gaps(asked: Wanted, timeframe: Timeframe, facts: Sequence[Facts]) -> list[Gap]:
-    return assess(asked.lake.store, asked.lake.config, timeframe, facts=facts, within=asked.span)
+def _gaps(asked: Wanted, src: Source, timeframe: Timeframe, facts: Sequence[Facts]) -> list[Gap]:
+    """As the venue's sources settle; where one was named, as that one does."""
+    delay = src.settle if asked.alone else None
+    return assess(asked.lake.store, asked.lake.config, timeframe, facts=facts, within=asked.span, delay=delay)
 
 
 # ---------------------------------------------------------------- doing
@@ -304,5 +306,5 @@ def _open(asked: Wanted, src: Source, series: Sequence[Series]) -> list[Gap]:
     for timeframe in sorted({s.timeframe for s in series}):
         mine = {s for s in series if s.timeframe == timeframe}
         facts = _facts(asked, timeframe, src.venue, mine)
-        found += [g for g in _gaps(asked, timeframe, facts) if g.series in mine]
+        found += [g for g in _gaps(asked, src, timeframe, facts) if g.series in mine]
     return found

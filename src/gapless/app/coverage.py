@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from gapless.app.markets import dense, market
+from gapless.app.markets import dense, market, settle
 from gapless.config import Config
 from gapless.coverage.classify import classify
 from gapless.coverage.gap import CLASSES, Gap
@@ -18,10 +18,8 @@ from gapless.coverage.why import why as explain
 from gapless.errors import UnknownName
 from gapless.protocols import Facts
 from gapless.series import Instrument, Series
-from gapless.spans import EARLIEST, SECOND, Span, SpanSet, Timeframe, iso
+from gapless.spans import EARLIEST, Span, SpanSet, Timeframe, iso
 from gapless.stores.lake import Lake as Store
-
-SETTLE = 5 * SECOND  # after its close, before a missing bar counts as missing
 
 
 def assess(
@@ -31,8 +29,11 @@ def assess(
     *,
     facts: Sequence[Facts] | None = None,
     within: Span | None = None,
+    delay: int | None = None,
 ) -> list[Gap]:
     """All gaps of one timeframe, venue by venue (outages need everybody's silence).
+
+    ``delay``: µs after its close before an absent bar counts as missing; None: as the venue's sources say.
 
     A span with an open start (EARLIEST) starts for each series where it was first asked for.
     """
@@ -43,10 +44,11 @@ def assess(
     evidence = Traded(store, timeframe)
     gaps: list[Gap] = []
     for venue, group in by_venue(found):
-        calendar = market(config, venue)
+        wait = settle(config, venue) if delay is None else delay
         gaps += classify(
-            group, calendar, within=within, now=store.clock(), settle=SETTLE, traded=evidence, dense=dense(venue)
-        )
+            group, market(config, venue), within=within, now=store.clock(), settle=wait, traded=evidence,
+            dense=dense(venue),
+        )  # fmt: skip
     return [g for g in gaps if g.span.start >= firsts.get(g.series, g.span.start)]
 
 
@@ -104,26 +106,26 @@ def status(store: Store, config: Config, timeframes: Sequence[Timeframe]) -> lis
     for timeframe in timeframes:
         found = store.facts(timeframe)
         for venue, group in by_venue(found):
-            calendar = market(config, venue)
+            calendar, wait = market(config, venue), settle(config, venue)
             lacks = assess(store, config, timeframe, facts=group)
-            rows += [r.to_dict() for r in matrix(group, lacks, calendar, now=store.clock(), settle=SETTLE)]
+            rows += [r.to_dict() for r in matrix(group, lacks, calendar, now=store.clock(), settle=wait)]
     return rows
 
 
 def why(store: Store, config: Config, series: Series, ts: int) -> dict[str, Any]:
     """Class, evidence and history of one expected bar."""
-    timeframe, name = series.timeframe, str(series.instrument)
+    timeframe, name, market_name = series.timeframe, str(series.instrument), series.instrument.venue
     at = timeframe.floor(ts)
     bar = Span(at, at + timeframe.micros)
-    calendar = market(config, series.instrument.venue)
-    venue = [f for f in store.facts(timeframe) if f.series.instrument.venue == series.instrument.venue]
+    calendar, wait, now = market(config, market_name), settle(config, market_name), store.clock()
+    venue = [f for f in store.facts(timeframe) if f.series.instrument.venue == market_name]
     mine = next((f for f in venue if f.series == series), Facts(series, SpanSet.of(), SpanSet.of()))
     everyone = venue if mine in venue else [*venue, mine]
     lacks = classify(
-        everyone, calendar, within=None if mine in venue else bar, now=store.clock(), settle=SETTLE,
-        traded=Traded(store, timeframe), dense=dense(series.instrument.venue),
+        everyone, calendar, within=None if mine in venue else bar, now=now, settle=wait,
+        traded=Traded(store, timeframe), dense=dense(market_name),
     )  # fmt: skip
-    answer = explain(mine, lacks, calendar, at, now=store.clock(), settle=SETTLE)
+    answer = explain(mine, lacks, calendar, at, now=now, settle=wait)
     answer["history"] = [_history_line(line) for line in store.meta.history(series, bar)]
     if answer["class"] == "present":
         answer["bar"] = _row(store.rows(timeframe, [name], bar))

@@ -45,12 +45,24 @@ CCXT = "ccxt-"  # before ccxt's name of an exchange: a source
 
 
 BUCKET = "/data.binance.vision"  # where the archive is on an address that serves both
+SETTLE = 5 * SECOND  # where no source says how long it takes
 ARCHIVE = "-archive"  # after the name of a source: the files of its archive alone
 
 
 def dense(venue: str) -> bool:
     """Does the venue send a bar for silent times too?"""
     return any(v.dense for v in VENDORS.values() if v.venue == venue)
+
+
+def settle(config: Config, venue: str) -> int:
+    """How long after its close a bar of the venue counts as missing, µs: as soon as any of its sources may have it."""
+    names = source_names(config, venue)
+    return min((_settled(config, name) for name in names), default=SETTLE)
+
+
+def _settled(config: Config, name: str) -> int:
+    told = config.sources.get(name, SourceSection()).settle
+    return parse_duration(told) if told is not None else vendor_of(config, name).settled
 
 
 def market(config: Config, venue: str) -> MarketCalendar:
@@ -91,11 +103,7 @@ def source_names(config: Config, venue: str) -> tuple[str, ...]:
 
 def source(config: Config, name: str, *, base_url: str | None = None) -> Source:
     """The source called ``name``, as configured; ``base_url`` overrides the configured address."""
-    section = config.sources.get(name, SourceSection())
-    kind = section.kind or name
-    vendor = VENDORS.get(kind) or _of_ccxt(kind, config) or plugged(kind)
-    if vendor is None:
-        raise UnknownName("source", kind, [*VENDORS, *plugged_names()])
+    section, vendor = config.sources.get(name, SourceSection()), vendor_of(config, name)
     options = {
         "base_url": base_url or section.base_url, "weight": section.weight, "concurrency": section.concurrency,
         "key": section.key.get_secret_value() if section.key else None, "adjusted": section.adjusted,
@@ -107,6 +115,15 @@ def source(config: Config, name: str, *, base_url: str | None = None) -> Source:
     return made
 
 
+def vendor_of(config: Config, name: str) -> Vendor:
+    """Who the source called ``name`` is; UnknownName for one that nobody brings."""
+    kind = config.sources.get(name, SourceSection()).kind or name
+    vendor = VENDORS.get(kind) or _of_ccxt(kind, config) or plugged(kind)
+    if vendor is None:
+        raise UnknownName("source", kind, [*VENDORS, *plugged_names()])
+    return vendor
+
+
 def _of_ccxt(kind: str, config: Config) -> Vendor | None:
     """``ccxt-kraken``: that exchange, as the venue that names it as its source, else as KRAKEN."""
     exchange = kind.removeprefix(CCXT)
@@ -114,7 +131,7 @@ def _of_ccxt(kind: str, config: Config) -> Vendor | None:
         return None
     named = (v for v, section in config.venues.items() if kind in (section.source, *section.sources))
     venue = next(named, exchange.upper())
-    return Vendor(venue, partial(ccxt_any.ccxt, exchange=exchange, venue=venue), dense=False)
+    return Vendor(venue, partial(ccxt_any.ccxt, exchange=exchange, venue=venue), dense=False, settle=ccxt_any.SETTLE)
 
 
 def archive(config: Config, made: Source) -> Archive | None:

@@ -28,6 +28,12 @@ class Vendor:
     live: Callable[..., LiveSource] | None = None
     beside: str = ""  # where the websockets are, on an address that serves both
     archive: Callable[..., Archive] | None = None
+    settle: int | None = None  # µs; None: a source that is made says so
+
+    @property
+    def settled(self) -> int:
+        """How long after its close a bar is final there, µs, unless the configuration says otherwise."""
+        return self.make().settle if self.settle is None else self.settle
 
     def made(self, name: str, options: Mapping[str, Any]) -> Source:
         """The source with these options; UsageError for one that it does not have."""
@@ -60,4 +66,4 @@ def plugged(name: str) -> Vendor | None:
             f"{found.value} is no source: it has no {', '.join(missing)}.",
             hint="protocols.Source says what a source has; gapless.conformance checks it",
         )
-    return Vendor(sample.venue, (lambda: sample) if sample is brought else brought, sample.dense)
+    return Vendor(sample.venue, (lambda: sample) if sample is brought else brought, sample.dense, settle=sample.settle)
