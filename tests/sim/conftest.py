@@ -41,7 +41,8 @@ class Client:
     def __call__(self, path: str, method: str = "GET", **params: object) -> Got:
         connection = http.client.HTTPConnection(self.host, timeout=10)
         try:
-            connection.request(method, f"{path}?{urlencode(params)}" if params else path)
+            headers = {"User-Agent": "Mozilla/5.0 (a test)"}  # one vendor answers none but browsers
+            connection.request(method, f"{path}?{urlencode(params)}" if params else path, headers=headers)
             answer = connection.getresponse()
             return Got(answer.status, dict(answer.headers), answer.read())
         finally:

@@ -22,7 +22,8 @@ WIRE = Path(__file__).parents[2].parent / "shared" / "wire"
 needs_wire = pytest.mark.skipif(not WIRE.exists(), reason="recorded answers are not part of the project")
 AAPL = Series.parse("XNAS:AAPL", "1m")
 OPEN = parse_time("2024-06-03T13:30")
-HOUR = Span(OPEN, OPEN + 60 * MINUTE)
+HOUR_SIZE = 60 * MINUTE
+HOUR = Span(OPEN, OPEN + HOUR_SIZE)
 NOW = "2024-06-06T18:00:20Z"
 
 
@@ -104,15 +105,55 @@ def test_the_latest_tick_is_no_bar(tick: int) -> None:
 
 
 def test_a_day_is_labelled_with_its_session() -> None:
-    """Stamped 09:30 in New York, or with the second of the latest tick: 00:00 UTC of the date, once."""
+    """Stamped 09:30 in New York, or with the second of the latest tick: 00:00 UTC of the date, once, as told last."""
     series = Series.parse("XNAS:AAPL", "1d")
     rows = [(at(0) + 86_400 * day, 1.5 + day) for day in range(3)]
     body = chart([*rows, (rows[-1][0] + 7777, 9.0)], interval="1d")
     page = fetch(body, series, Span.parse("2024-06-03", "2024-06-06"))
     assert [iso(t) for t in page.frame["ts"].to_physical()] == [f"2024-06-0{d}T00:00:00Z" for d in (3, 4, 5)]
-    assert page.frame["close"].to_list() == [1.5, 2.5, 3.5]
+    assert page.frame["close"].to_list() == [1.5, 2.5, 9.0]
     part = fetch(body, series, Span.parse("2024-06-04", "2024-06-05"))
     assert part.frame["close"].to_list() == [2.5]
+
+
+def test_of_two_rows_of_a_day_with_one_stamp_none_is_chosen() -> None:
+    """Only a later stamp tells which row is newer."""
+    body = chart([(at(0), 1.5), (at(0), 9.0)], interval="1d")
+    with pytest.raises(Faulty, match="disagree"):
+        fetch(body, Series.parse("XNAS:AAPL", "1d"), Span.parse("2024-06-03", "2024-06-06"))
+
+
+def test_a_midnight_by_another_offset_is_the_day_that_it_begins() -> None:
+    """São Paulo's days have been stamped 23:00 the evening before; the tick of an evening is of its own day."""
+    midnight = parse_time("2022-01-04T02:00") // SECOND  # 23:00 of the 3rd
+    body = json.loads(chart([(midnight, 1.5), (midnight + 86_400, 2.5)], interval="1d"))
+    body["chart"]["result"][0]["meta"] |= {"exchangeTimezoneName": "America/Sao_Paulo"}
+    series, span = Series.parse("YAHOO:AAPL", "1d"), Span.parse("2022-01-01", "2022-01-09")
+    source = yahoo(adjusted=True, venue="YAHOO")
+    page = fetch(json.dumps(body).encode(), series, span, source)
+    assert [iso(t)[:10] for t in page.frame["ts"].to_physical()] == ["2022-01-04", "2022-01-05"]
+    body["chart"]["result"][0]["meta"]["regularMarketTime"] = midnight + 86_400
+    page = fetch(json.dumps(body).encode(), series, span, source)
+    assert page.frame["close"].to_list() == [2.5]
+
+
+@pytest.mark.parametrize("extended", [False, True])
+def test_what_opens_outside_told_hours_is_left_out(extended: bool) -> None:
+    """From the open up to an early close; a day whose hours are not told is read whole."""
+    hours = [[{"start": at(0), "end": at(2)}]]
+    told = {"pre": [], "regular": hours, "post": []} if extended else hours
+    body = json.loads(chart([(at(-1), 1.0), (at(0), 1.5), (at(1), 2.0), (at(2), 2.5), (at(24 * 60), 3.0)]))
+    body["chart"]["result"][0]["meta"]["tradingPeriods"] = told
+    page = fetch(json.dumps(body).encode(), span=Span(OPEN - HOUR_SIZE, OPEN + 2 * DAY))
+    assert [(t - OPEN) // MINUTE for t in page.frame["ts"].to_physical()] == [0, 1, 24 * 60]
+
+
+def test_hours_sent_as_half_hours_are_a_fault() -> None:
+    """Yahoo has done so: every other half hour would be missed without a word."""
+    series, span = Series.parse("XNAS:AAPL", "30m"), Span(OPEN, OPEN + DAY)
+    with pytest.raises(Faulty, match="half an hour apart"):
+        fetch(chart([(at(60 * n), 1.0) for n in range(6)], interval="30m"), series, span)
+    assert fetch(chart([(at(30 * n), 1.0) for n in range(6)], interval="30m"), series, span).frame.height == 6
 
 
 @pytest.mark.parametrize(

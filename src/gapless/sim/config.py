@@ -25,7 +25,8 @@ class SimConfig:
     APIs. ``reader`` replays bars instead (give ``symbols`` by name, and ``listed`` to spare the reader a
     look at everything it has).
     Other vendors speak of other venues: ``equities`` are the stocks of each (None: some known ones), ``splits`` theirs,
-    (first day at the new price, old shares, new shares) by symbol; ``keys`` open those that ask for one.
+    (first day at the new price, old shares, new shares) by symbol, ``dividends`` (first day without it, cash a share);
+    ``keys`` open those that ask for one.
     The clock: ``now`` (None: the host's) and ``speed``. Faults: see ``parse_faults``.
     Limits: ``weight_limit`` None takes the venue's own, 0 counts nothing; ``window``, ``ban`` and ``hold`` (how long a
     ``timeout`` fault holds a request) are real seconds.
@@ -53,6 +54,7 @@ class SimConfig:
     listed: dict[str, Span] | None = None
     equities: dict[str, tuple[str, ...]] | None = None
     splits: dict[str, tuple[tuple[str, int, int], ...]] | None = None
+    dividends: dict[str, tuple[tuple[str, float], ...]] | None = None
     keys: tuple[str, ...] = ("sim-key",)
     now: str | int | None = None
     speed: float = 1.0

@@ -21,16 +21,23 @@ from gapless.sim.market import Market
 from gapless.spans import DAY, Span, SpanSet, Timeframe, parse_time
 
 Split = tuple[str, int, int]  # the first day at the new price, old shares, new shares
+Dividend = tuple[str, float]  # the first day without it, cash a share of that day
 _1M = Timeframe.parse("1m")
 
 
 class Sessions:
-    """``inner`` in sessions; ``splits`` by symbol, (date, from, to)."""
+    """``inner`` in sessions; ``splits`` by symbol, (date, from, to); ``dividends``, (date, cash), move no price."""
 
-    def __init__(self, inner: Market, *, splits: Mapping[str, Sequence[Split]]) -> None:
+    def __init__(
+        self,
+        inner: Market,
+        *,
+        splits: Mapping[str, Sequence[Split]],
+        dividends: Mapping[str, Sequence[Dividend]] | None = None,
+    ) -> None:
         self.inner, self.venue, self.symbols = inner, inner.venue, inner.symbols
         self.outages = SpanSet.of()
-        self.splits = splits
+        self.splits, self.dividends = splits, dividends or {}
         self._hours = calendar("XNYS", extended=True)
         self._open = lru_cache(4096)(self._session)
         self._minutes = lru_cache(256)(self._traded)

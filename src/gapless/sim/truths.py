@@ -61,4 +61,4 @@ def _equities(config: SimConfig, venue: str) -> Truth:
         config.seed, listed, config.start, config.end, venue=venue, silence="omit",
         outages_per_month=0.0, halts_per_month=0.0, listed_late=0.0, delisted=0.0,
     )  # fmt: skip
-    return Sessions(inner, splits=config.splits or {})
+    return Sessions(inner, splits=config.splits or {}, dividends=config.dividends)

@@ -2,10 +2,10 @@
 
 What it sends is not quite what was traded: prices and volumes have later splits taken out, minutes without a trade come
 as nulls, and the newest row is the latest tick, stamped with its second. Splits are put back in (one more request an
-instrument), rows of nulls and the tick are left out. Only regular hours are asked for; a day is labelled with its
-session's date at 00:00 UTC.
+instrument), rows of nulls and the tick are left out. Only regular hours are asked for, and what comes beside them is
+left out; a day is labelled with its session's date at 00:00 UTC, and of today told twice the later row stands.
 
-Sources: none official. The shapes are those of recorded answers; limits as yfinance and its users document them.
+Sources: none official. The shapes are those of recorded answers; limits and quirks as yfinance and its users know them.
 """
 
 from __future__ import annotations
@@ -26,31 +26,35 @@ from gapless.errors import Faulty, Refused, SourceError, Throttled, UnknownName
 from gapless.protocols import Http, Limits, Listing, Page
 from gapless.series import Instrument, Series
 from gapless.sources.reading import decoded, head, micros, page_of
-from gapless.spans import DAY, MINUTE, SECOND, Micros, Span
+from gapless.spans import DAY, HOUR, MINUTE, SECOND, Micros, Span, Timeframe
 
 VENUES = ("XNAS", "XNYS", "ARCX", "BATS", "YAHOO")  # YAHOO: names as they are there (^TNX, BTC-USD)
 PAGE_BARS = 7 * 1440  # a week of minutes is the most that one answer gives
 SETTLE = 15 * MINUTE  # many exchanges are told with that delay
 _AGENT = {"User-Agent": "Mozilla/5.0 (compatible; gapless)"}  # without a browser's name it answers 429
+_ENOUGH = 6  # rows, to tell half hours from hours
 _KEPT = 6 * 3600.0  # seconds an instrument's splits are believed
 _CLASS = re.compile(r"^([A-Z]+)\.([A-Z])$")
 _INTERVALS = {"1m": "1m", "5m": "5m", "15m": "15m", "30m": "30m", "1h": "60m", "1d": "1d"}
 _Maybe = list[float | None]
 
 
-class _Period(msgspec.Struct):
+class _Hours(msgspec.Struct):
+    start: int
     end: int
 
 
-class _Periods(msgspec.Struct):
-    regular: _Period
+class _Now(msgspec.Struct):
+    regular: _Hours
 
 
 class _Meta(msgspec.Struct, rename="camel"):
     symbol: str
     exchange_timezone_name: str
     data_granularity: str
-    current_trading_period: _Periods | None = None
+    current_trading_period: _Now | None = None
+    regular_market_time: int | None = None
+    trading_periods: list[list[_Hours]] | dict[str, list[list[_Hours]]] | None = None  # a dict with extended hours
 
 
 class _Quote(msgspec.Struct):
@@ -156,9 +160,8 @@ class Yahoo:
         body = await self._get(http, series, params)
         result = self._result(body, series, self._interval(series))
         opened, values = _bars(self.name, result, series, asked, around)
-        return page_of(
-            self.name, series, asked, opened, _as_traded(opened, values, splits, timeframe.micros), len(body)
-        )
+        firsts = _firsts(splits, result.meta.exchange_timezone_name, timeframe)
+        return page_of(self.name, series, asked, opened, _as_traded(opened, values, splits, firsts), len(body))
 
     async def listings(self, http: Http) -> Sequence[Listing]:
         """It lists nothing."""
@@ -240,11 +243,10 @@ def _bars(
     if any(len(values) != len(result.timestamp) for values in columns.values()):
         raise Faulty(f"{name} {series}: {len(result.timestamp)} times, but not as many of each value.")
     stamps = micros([stamp * 1000 if stamp < 10**11 else stamp for stamp in result.timestamp])
-    opened = _dates(stamps, result.meta.exchange_timezone_name) if series.timeframe.micros == DAY else stamps
+    _check_steps(name, stamps, series)
+    opened = _labels(stamps, result.meta) if series.timeframe.micros == DAY else stamps
     told = [any(columns[column][at] is not None for column in PRICES) for at in range(len(opened))]
-    keep = np.array(told, dtype=np.bool_)
-    if len(opened):
-        keep[-1] &= not _is_tick(result.meta, opened, stamps, series)
+    keep = np.array(told, dtype=np.bool_) & ~_ticks(result.meta, opened, stamps, series)
     beyond = (opened < span.start) & (opened >= span.start - 2 * around)
     beyond |= (opened >= span.end) & (opened < span.end + 2 * around)
     chosen = np.flatnonzero(keep & ~beyond)
@@ -257,30 +259,71 @@ def _bars(
     return opened[chosen], {column: [values[at] for at in chosen] for column, values in columns.items()}
 
 
+def _check_steps(name: str, stamps: Micros, series: Series) -> None:
+    """Half hours have come as hours, and said they were half hours: every other bar would be missed for ever."""
+    if len(stamps) >= _ENOUGH and series.timeframe.micros == 30 * MINUTE and np.diff(stamps).min() >= HOUR:
+        raise Faulty(f"{name} {series}: no two of its {len(stamps)} bars are half an hour apart.", hint="take 15m")
+
+
 def _dates(stamps: Micros, zone: str) -> Micros:
     """The local dates, at 00:00 UTC."""
     local = pl.Series(stamps, dtype=pl.Int64).cast(pl.Datetime("us", "UTC")).dt.convert_time_zone(zone)
     return (local.dt.date().cast(pl.Int64) * DAY).to_numpy()
 
 
-def _is_tick(meta: _Meta, opened: Micros, stamps: Micros, series: Series) -> bool:
-    """Is the last row no bar, but the latest price: off the grid, after the session, or the day a second time?"""
+def _labels(stamps: Micros, meta: _Meta) -> Micros:
+    """The dates of days. Some were stamped with midnight by another offset: an hour or two before it is meant as it."""
+    zone, latest = meta.exchange_timezone_name, (meta.regular_market_time or 0) * SECOND
+    before = (stamps % HOUR == 0) & (_dates(stamps + 2 * HOUR, zone) > _dates(stamps, zone)) & (stamps != latest)
+    return _dates(np.where(before, stamps + 2 * HOUR, stamps), zone)
+
+
+def _ticks(meta: _Meta, opened: Micros, stamps: Micros, series: Series) -> npt.NDArray[np.bool_]:
+    """Rows that are no bars: outside regular hours, or the latest price (off the grid, or at the session's end).
+
+    Of today told twice, with two stamps, the first: the later row has what was traded since.
+    """
+    found = np.zeros(len(opened), dtype=np.bool_)
+    if not len(opened):
+        return found
     if series.timeframe.micros == DAY:
-        return len(opened) > 1 and bool(opened[-1] == opened[-2])
-    tick = bool(stamps[-1] % MINUTE) or (len(stamps) > 1 and 0 <= stamps[-1] - stamps[-2] < series.timeframe.micros)
+        found[-2:-1] = len(opened) > 1 and opened[-1] == opened[-2] and stamps[-1] != stamps[-2]
+        return found
+    found |= _beside(meta, stamps)
+    near = len(stamps) > 1 and 0 <= stamps[-1] - stamps[-2] < series.timeframe.micros
     period = meta.current_trading_period
-    return tick or (period is not None and bool(stamps[-1] == period.regular.end * SECOND))
+    found[-1] |= bool(stamps[-1] % MINUTE) or near or (period is not None and stamps[-1] == period.regular.end * SECOND)
+    return found
+
+
+def _beside(meta: _Meta, stamps: Micros) -> npt.NDArray[np.bool_]:
+    """Rows of a day whose hours are told that open outside them: after an early close they are sent all the same."""
+    told = meta.trading_periods
+    days = (told if isinstance(told, list) else told.get("regular", [])) if told else []
+    hours = [
+        (period.start * SECOND, period.end * SECOND) for day in days for period in day if period.start < period.end
+    ]
+    inside = np.zeros(len(stamps), dtype=np.bool_)
+    for start, end in hours:
+        inside |= (stamps >= start) & (stamps < end)
+    edges = np.array([(start, end - 1) for start, end in hours], dtype=np.int64).reshape(-1)
+    known = np.isin(_dates(stamps, meta.exchange_timezone_name), _dates(edges, meta.exchange_timezone_name))
+    return ~inside & known
+
+
+def _firsts(splits: Sequence[_Split], zone: str, timeframe: Timeframe) -> list[int]:
+    """The first bar at the new price of each split, or later."""
+    stamps = np.array([split.date * SECOND for split in splits], dtype=np.int64)
+    return [int(at) for at in (_dates(stamps, zone) if timeframe.micros == DAY else stamps)]
 
 
 def _as_traded(
-    opened: Micros, values: dict[str, Sequence[float | None]], splits: Sequence[_Split], size: int
+    opened: Micros, values: dict[str, Sequence[float | None]], splits: Sequence[_Split], firsts: Sequence[int]
 ) -> dict[str, Sequence[float | None]]:
     """Later splits put back in: the prices before one as many times higher, the volumes lower."""
     ratio: npt.NDArray[np.float64] = np.ones(len(opened))
-    for split in splits:
-        first = split.date * SECOND
-        before = opened < (first // DAY * DAY if size == DAY else first)
-        ratio[before] *= split.numerator / split.denominator
+    for split, first in zip(splits, firsts, strict=True):
+        ratio[opened < first] *= split.numerator / split.denominator
     if (ratio == 1.0).all():
         return values
     factors = {column: ratio if column in PRICES else 1 / ratio for column in values}

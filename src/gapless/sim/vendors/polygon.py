@@ -1,4 +1,4 @@
-"""Polygon (Massive): aggregates of stocks and crypto behind a key, tickers and splits, lists with cursors.
+"""Polygon (Massive): aggregates of stocks and crypto behind a key; tickers, splits, dividends; cursors.
 
 ``limit`` counts the minutes or days that bars are made of; a bar that it would cut is left to ``next_url``. The window
 that holds ``from`` is sent whole. Days and weeks begin at midnight in New York (crypto: UTC), weeks on Sunday.
@@ -31,6 +31,7 @@ _UNITS = {"minute": MINUTE, "hour": HOUR, "day": DAY, "week": WEEK}
 _NEW_YORK, _UTC = ZoneInfo("America/New_York"), ZoneInfo("UTC")
 _1M, _1D = Timeframe.parse("1m"), Timeframe.parse("1d")
 _MOST, _USUAL = 50_000, 5_000
+_ANNOUNCED = 2 * WEEK  # before the ex-date of a dividend
 _REQUEST = "0123456789abcdef0123456789abcdef"
 
 
@@ -45,7 +46,7 @@ class PolygonDesk:
         self._lists: dict[str, Callable[[Call], list[Json]]] = {
             "/v3/reference/tickers": self._tickers,
             "/v3/reference/splits": self._splits,
-            "/v3/reference/dividends": lambda call: [],
+            "/v3/reference/dividends": self._dividends,
         }
 
     def answer(self, call: Call) -> Reply:
@@ -138,6 +139,17 @@ class PolygonDesk:
         ]
         return sorted(found, key=lambda s: str(s["execution_date"]), reverse=call.params.get("order", "desc") == "desc")
 
+    def _dividends(self, call: Call) -> list[Json]:
+        """As the recorded ones: announced before the ex-date, so those of the next days are told too."""
+        found = [
+            _dividend(symbol, day, cash)
+            for symbol, dividends in (self.exchange.config.dividends or {}).items()
+            for day, cash in dividends
+            if call.params.get("ticker", symbol) == symbol and parse_time(day) - _ANNOUNCED <= call.now
+        ]
+        down = call.params.get("order", "desc") == "desc"
+        return sorted(found, key=lambda d: str(d["ex_dividend_date"]), reverse=down)
+
 
 # ---------------------------------------------------------------- bars
 
@@ -223,6 +235,18 @@ def _ticker(venue: str, truth: Truth, symbol: str, now: int) -> Json | None:
         told |= {"ticker": f"X:{symbol}", "market": "crypto", "locale": "global"}
         del told["primary_exchange"], told["type"]
     return told if told["active"] else told | {"delisted_utc": iso(listed.end)}
+
+
+def _dividend(symbol: str, day: str, cash: float) -> Json:
+    ex = parse_time(day)
+    dates = {
+        "declaration_date": ex - _ANNOUNCED,
+        "ex_dividend_date": ex,
+        "record_date": ex + DAY,
+        "pay_date": ex + WEEK,
+    }
+    told = {name: iso(at)[:10] for name, at in dates.items()}
+    return {"ticker": symbol, "cash_amount": cash, "currency": "USD", "dividend_type": "CD", "frequency": 4, **told}
 
 
 def _json(body: Json) -> Reply:

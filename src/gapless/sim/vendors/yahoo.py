@@ -1,7 +1,9 @@
 """Yahoo's chart interface over the stocks' truth: columns with nulls, splits taken out, the tick in the last row.
 
-Regular hours only. Minutes are had of the last 30 days and for at most 8 days a request, other intraday bars of the
-last 60 days (hours: 730).
+Regular hours only, and after an early close what was traded until the usual one. Today's day comes twice, the second
+time as it is now. Minutes are had of the last 30 days and for at most 8 days a request, other intraday bars of the last
+60 days (hours: 730). As its website's pages do, clients may fetch a cookie (at the root) and a crumb; charts are given
+without, but to nobody who does not call itself a browser.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from gapless.sim.sessions import Sessions
 from gapless.sim.truths import EQUITIES
 from gapless.sim.vendors.desk import Call
 from gapless.sim.vendors.pages import page
-from gapless.spans import DAY, MINUTE, SECOND, Span, Timeframe, parse_time, to_datetime
+from gapless.sim.vendors.yahoo_events import adjusted_closes, events
+from gapless.spans import DAY, HOUR, MINUTE, SECOND, Micros, Span, Timeframe, to_datetime
 
 Json = dict[str, Any]
 _CHART = re.compile(r"/v8/finance/chart/([A-Za-z0-9.^=-]+)")
@@ -32,6 +35,9 @@ _BACK = {"1m": 30, "1d": 36_500}
 _1D = Timeframe.parse("1d")
 _ALL = 10**6  # bars: there is no limit but that of time
 _COLUMNS = {"open": OPEN, "high": HIGH, "low": LOW, "close": CLOSE, "volume": VOLUME}
+_SESSION = 6 * HOUR + 30 * MINUTE  # from 09:30 to 16:00, where nothing closes early
+_COOKIE, _CRUMB = "A3=simulated", "Sim.Crumb"
+Rows = tuple[list[int], dict[str, list[float | None]]]
 
 
 class YahooDesk:
@@ -44,7 +50,13 @@ class YahooDesk:
         self.exchange = exchange
 
     def answer(self, call: Call) -> Reply:
-        """A chart."""
+        """A chart, a cookie or a crumb."""
+        if "Mozilla" not in call.headers.get("User-Agent", ""):
+            raise Refusal(Reply(429, b"Edge: Too Many Requests", content_type="text/plain"))
+        if call.path == "/":  # the real one's answer is an error too, with the cookie
+            return Reply(404, b"", {"Set-Cookie": f"{_COOKIE}; Path=/; Max-Age=31536000"}, "text/html")
+        if call.path == "/v1/test/getcrumb":
+            return _crumb(call)
         found = _CHART.fullmatch(call.path)
         truth = self._truth(found[1]) if found else None
         if found is None or truth is None:
@@ -93,30 +105,46 @@ class YahooDesk:
         return span
 
     def _chart(self, truth: Sessions, symbol: str, timeframe: Timeframe, span: Span, call: Call) -> Json:
-        stamps, columns = self._rows(truth, symbol, timeframe, Span(span.start, min(span.end, call.now)), call.now)
-        if span.end > call.now and columns["close"] and timeframe != _1D:
-            stamps, columns = _with_tick(stamps, columns, call.now // SECOND)
+        until = Span(span.start, min(span.end, call.now))
+        stamps, columns = self._rows(truth, symbol, timeframe, until, call.now)
+        if span.end > call.now and stamps:
+            stamps, columns = self._with_present(truth, symbol, timeframe, (stamps, columns), call.now)
         result: Json = {"meta": self._meta(symbol, timeframe, call.now)}
+        if timeframe != _1D:
+            result["meta"]["tradingPeriods"] = self._periods(until)
         if stamps:
             result["timestamp"] = stamps
-        if "split" in call.params.get("events", ""):
-            result["events"] = _events(truth, symbol, span)
+        if found := events(truth, symbol, span, self._open_of, call.params.get("events", "")):
+            result["events"] = found
         result["indicators"] = {"quote": [columns if stamps else {}]}
+        if timeframe == _1D:
+            closes = adjusted_closes(truth, symbol, stamps, columns["close"])
+            result["indicators"]["adjclose"] = [{"adjclose": closes} if stamps else {}]
         return {"chart": {"result": [result], "error": None}}
+
+    def _with_present(self, truth: Sessions, symbol: str, timeframe: Timeframe, rows: Rows, now: int) -> Rows:
+        """The latest price as a row of its own; of days, today once more with what was traded since."""
+        stamps, columns = rows
+        if timeframe != _1D:
+            return _with_tick(stamps, columns, now // SECOND)
+        if stamps[-1] * SECOND // DAY != now // DAY:
+            return rows
+        day = Span(now // DAY * DAY, now)
+        before = self._rows(truth, symbol, timeframe, day, now - MINUTE)[1]
+        return [*stamps, now // SECOND], {n: [*v[:-1], (before[n] or v)[-1], v[-1]] for n, v in columns.items()}
 
     def _events_alone(self, truth: Sessions, symbol: str, call: Call) -> Json:
         """Quarters: no bars are made of them in here, only what happened is told."""
         meta = self._meta(symbol, _1D, call.now) | {"dataGranularity": "3mo"}
-        events = _events(truth, symbol, Span(truth.listed(symbol).start, call.now))
-        return {"chart": {"result": [{"meta": meta, "events": events, "indicators": {"quote": [{}]}}], "error": None}}
+        span = Span(truth.listed(symbol).start, call.now)
+        found = events(truth, symbol, span, self._open_of, call.params.get("events", ""))
+        return {"chart": {"result": [{"meta": meta, "events": found, "indicators": {"quote": [{}]}}], "error": None}}
 
-    def _rows(
-        self, truth: Sessions, symbol: str, timeframe: Timeframe, span: Span, now: int
-    ) -> tuple[list[int], dict[str, list[float | None]]]:
-        """Every bar of regular hours, null where nobody traded; a day is stamped with its session's open."""
+    def _rows(self, truth: Sessions, symbol: str, timeframe: Timeframe, span: Span, now: int) -> Rows:
+        """Every bar of the sessions, null where nobody traded; a day is stamped with its session's open."""
         day = timeframe == _1D
         wide = Span(span.start - DAY, span.end) if day else span
-        opens = self.hours.opens(timeframe, Span(wide.start, max(wide.start, wide.end)))
+        opens = self._grid(timeframe, Span(wide.start, max(wide.start, wide.end)))
         block = truth.adjusted(symbol, page(truth, symbol, timeframe, wide, now, _ALL))
         stamps = np.array([self._open_of(int(at)) for at in opens], np.int64) if day else opens
         keep = (stamps >= span.start) & (stamps < span.end)
@@ -130,22 +158,38 @@ class YahooDesk:
         }
         return (stamps[keep] // SECOND).tolist(), columns
 
+    def _grid(self, timeframe: Timeframe, span: Span) -> Micros:
+        """Opens of regular hours, and on from an early close."""
+        opens = self.hours.opens(timeframe, span)
+        if timeframe == _1D:
+            return opens
+        around = Span(span.start // DAY * DAY, -(-span.end // DAY) * DAY)
+        late = [np.arange(s.end, s.start + _SESSION, timeframe.micros) for s in self.hours.sessions(around)]
+        more = np.concatenate([np.empty(0, np.int64), *late])
+        return np.sort(np.concatenate([opens, more[(more >= span.start) & (more < span.end)]]))
+
     def _open_of(self, date: int) -> int:
         found = self.hours.sessions(Span(date, date + DAY))
         return int(found.starts[0])
 
     def _meta(self, symbol: str, timeframe: Timeframe, now: int) -> Json:
-        day = now // DAY * DAY
-        found = self.hours.sessions(Span(day, day + DAY))
-        hours = {"start": int(found.starts[0]) // SECOND, "end": int(found.ends[-1]) // SECOND} if found else None
+        last = list(self.hours.sessions(Span(now // DAY * DAY - 7 * DAY, now // DAY * DAY + DAY)))[-1]
+        around = {"pre": (last.start - 5 * HOUR - 30 * MINUTE, last.start), "post": (last.end, last.end + 4 * HOUR)}
+        periods = {"regular": (last.start, last.end), **around}
         return {
             "currency": "USD", "symbol": symbol, "exchangeName": "NMS", "instrumentType": "EQUITY",
-            "regularMarketTime": now // SECOND, "gmtoffset": _offset(now), "timezone": "EDT",
+            "regularMarketTime": min(now, last.end) // SECOND,
+            "gmtoffset": _offset(now), "timezone": _abbreviation(now),
             "exchangeTimezoneName": "America/New_York", "dataGranularity": timeframe.name, "range": "",
             "priceHint": 2, "hasPrePostMarketData": True,
-            "currentTradingPeriod": {"regular": {"timezone": "EDT", **(hours or {"start": 0, "end": 0})}},
+            "currentTradingPeriod": {name: _period(*edges) for name, edges in periods.items()},
             "validRanges": ["1d", "5d", "1mo", "3mo", "6mo", "1y", "2y", "5y", "10y", "ytd", "max"],
         }  # fmt: skip
+
+    def _periods(self, span: Span) -> list[list[Json]]:
+        """Regular hours of every day that the answer touches."""
+        whole = Span(span.start // DAY * DAY, -(-span.end // DAY) * DAY)
+        return [[_period(s.start, s.end)] for s in self.hours.sessions(whole)]
 
 
 def _with_tick(
@@ -156,18 +200,21 @@ def _with_tick(
     return [*stamps, now], {n: [*v, 0 if n == "volume" else last] for n, v in columns.items()}
 
 
-def _events(truth: Sessions, symbol: str, span: Span) -> Json:
-    found = {
-        str((parse_time(day) + 13 * 60 * MINUTE + 30 * MINUTE) // SECOND): (old, new)
-        for day, old, new in truth.splits.get(symbol, ())
-        if span.start <= parse_time(day) < span.end
-    }
-    return {
-        "splits": {
-            at: {"date": int(at), "numerator": new, "denominator": old, "splitRatio": f"{new}:{old}"}
-            for at, (old, new) in found.items()
-        }
-    }
+def _crumb(call: Call) -> Reply:
+    """For those who bring the cookie."""
+    if _COOKIE not in call.headers.get("Cookie", ""):
+        said = {"finance": {"result": None, "error": {"code": "Unauthorized", "description": "Invalid Cookie"}}}
+        raise Refusal(Reply(401, json.dumps(said).encode(), content_type="application/json;charset=utf-8"))
+    return Reply(200, _CRUMB.encode(), content_type="text/plain")
+
+
+def _period(start: int, end: int) -> Json:
+    edges = {"start": start // SECOND, "end": end // SECOND}
+    return {"timezone": _abbreviation(start), **edges, "gmtoffset": _offset(start)}
+
+
+def _abbreviation(at: int) -> str:
+    return to_datetime(at).astimezone(_ZONE).tzname() or ""
 
 
 def _offset(now: int) -> int:
