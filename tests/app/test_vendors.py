@@ -12,7 +12,7 @@ import pytest
 
 import gapless as gl
 from gapless.app import markets, vendors
-from gapless.app.backfilling import fetch, wanted
+from gapless.app.backfilling import fetch, make_plan, wanted
 from gapless.app.lake import Lake
 from gapless.bars import TS
 from gapless.config import parse
@@ -83,6 +83,20 @@ def test_bars_of_a_vendor_with_a_delay_are_pending_until_it_has_passed(tmp_path:
     assert at.gaps("XNAS:AAPL", "1m", **asked).select("class", "bars").rows() == [("pending", 16)]
     at.config = parse({"sources": {"polygon": {"settle": "2m"}}})
     assert at.gaps("XNAS:AAPL", "1m", **asked).select("class", "bars").rows() == [("never_asked", 13), ("pending", 3)]
+
+
+def test_what_became_final_during_a_run_is_the_next_ones(tmp_path: Path, sim: Running) -> None:
+    """A run that takes five minutes is complete when it has what was final when it was called."""
+    at = lake(tmp_path, sim)
+    slow = wanted(at, "backfill", symbols="XNAS:AAPL,BITFINEX:BTCUSD", timeframes="1m", start="2024-06-03T15:00")
+    at.store.clock = lambda: parse_time(NOW) + 5 * MINUTE
+    run = fetch(slow, Silent())
+    assert (run.exit_code, run.gaps) == (0, [])
+    again = wanted(at, "plan", symbols="XNAS:AAPL,BITFINEX:BTCUSD", timeframes="1m", start="2024-06-03T15:00")
+    assert {str(t.series.instrument) for _, p in make_plan(again).parts for t in p.tasks} == {
+        "XNAS:AAPL",
+        "BITFINEX:BTCUSD",
+    }
 
 
 def test_a_quiet_end_of_a_venue_that_omits_silent_minutes(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from gapless.app import fallback, selecting
 from gapless.app.coverage import assess
@@ -30,6 +31,10 @@ from gapless.protocols import Facts, Offer, Source, WriteReport
 from gapless.series import Instrument, Series
 from gapless.spans import DAY, EARLIEST, Span, SpanSet, Timeframe, parse_time
 
+if TYPE_CHECKING:
+    from gapless.engine.fetch import Patience
+
+OUTAGE = 60.0  # seconds without an answer, before a venue's next source is asked
 TAIL_LEFT = 5_000  # rows a series may leave in the tail at the end of a run
 
 
@@ -42,6 +47,7 @@ class Wanted:
     series: tuple[tuple[Source, tuple[Series, ...]], ...]
     span: Span | None
     concurrency: int
+    now: int  # when it was called: a bar that becomes final later is the next call's
     alone: bool = False  # a source was named: no other is asked
     verify: bool = False  # ask again for what is old enough to be looked at once more
     files: bool = True  # of the archive beside a source
@@ -88,13 +94,14 @@ def wanted(
     bars = _timeframes(lake, verb, timeframes)
     instruments = _instruments(lake, verb, symbols, universe, source, bars)
     series = [Series(i, t) for i in instruments for t in bars]
-    span = _span(verb, lake.store.clock(), days, start, end)
+    now = lake.store.clock()
+    span = _span(verb, now, days, start, end)
     parts = tuple(_by_source(lake, series, source, base_url))
     wide = max_concurrent or lake.config.backfill.max_concurrent
     only_files = source is not None and source.endswith(ARCHIVE)
     alone = source is not None
     return Wanted(
-        lake, verb, parts, span, wide, alone, verify=verify, files=only_files or not alone, pages=not only_files
+        lake, verb, parts, span, wide, now, alone, verify=verify, files=only_files or not alone, pages=not only_files
     )
 
 
@@ -219,7 +226,8 @@ def _facts(asked: Wanted, timeframe: Timeframe, venue: str, mine: set[Series]) -
 def _gaps(asked: Wanted, src: Source, timeframe: Timeframe, facts: Sequence[Facts]) -> list[Gap]:
     """As the venue's sources settle; where one was named, as that one does."""
     delay = src.settle if asked.alone else None
-    return assess(asked.lake.store, asked.lake.config, timeframe, facts=facts, within=asked.span, delay=delay)
+    store, config = asked.lake.store, asked.lake.config
+    return assess(store, config, timeframe, facts=facts, within=asked.span, now=asked.now, delay=delay)
 
 
 # ---------------------------------------------------------------- doing
@@ -268,13 +276,20 @@ def _with_listings(asked: Wanted, plans: Plans) -> Plans:
 
 
 def _carry_out(asked: Wanted, run: Run, src: Source, found: Plan) -> None:
-    options = Options(concurrency=asked.concurrency, patience=patience(asked.lake.config, src.name))
+    options = Options(concurrency=asked.concurrency, patience=_patience(asked, src))
     beside = archive(asked.lake.config, src) if any(task.files for task in found.tasks) else None
     outcomes, stopped = run_backfill(
         found, src, asked.lake.store, run=run.id, archive=beside, observer=run.observe, options=options
     )
     run.wrote(WriteReport({o.series: o.counts for o in outcomes}))
     run.interrupted = stopped
+
+
+def _patience(asked: Wanted, src: Source) -> Patience:
+    """Less with a source that answers nothing while there is another to turn to."""
+    found = patience(asked.lake.config, src.name)
+    others = [] if asked.alone else fallback.further(asked.lake.config, src)
+    return replace(found, outage=min(found.outage, OUTAGE)) if others else found
 
 
 def _fill(asked: Wanted, run: Run, src: Source, series: Sequence[Series]) -> None:

@@ -29,13 +29,13 @@ def assess(
     *,
     facts: Sequence[Facts] | None = None,
     within: Span | None = None,
+    now: int | None = None,
     delay: int | None = None,
 ) -> list[Gap]:
     """All gaps of one timeframe, venue by venue (outages need everybody's silence).
 
-    ``delay``: µs after its close before an absent bar counts as missing; None: as the venue's sources say.
-
-    A span with an open start (EARLIEST) starts for each series where it was first asked for.
+    ``now``: final by then, µs; None: by now. ``delay``: µs after its close before an absent bar counts as missing;
+    None: as the venue's sources say. A span with an open start (EARLIEST) starts for each series where it was first asked for.
     """
     found = store.facts(timeframe) if facts is None else list(facts)
     firsts = {f.series: e.start for f in found if (e := extent(f))} if within and within.start == EARLIEST else {}
@@ -46,7 +46,7 @@ def assess(
     for venue, group in by_venue(found):
         wait = settle(config, venue) if delay is None else delay
         gaps += classify(
-            group, market(config, venue), within=within, now=store.clock(), settle=wait, traded=evidence,
+            group, market(config, venue), within=within, now=now or store.clock(), settle=wait, traded=evidence,
             dense=dense(venue),
         )  # fmt: skip
     return [g for g in gaps if g.span.start >= firsts.get(g.series, g.span.start)]

@@ -76,7 +76,7 @@ class Plain:
             case ClockSkewed():
                 self._say(f"the clock of {event.source} is {event.seconds:+.1f} s from ours; its own decides")
             case Paused() if event.seconds >= 1:
-                self._say(f"{event.source} asks to wait {event.seconds:.0f} s: {event.reason}")
+                self._say(f"waiting {event.seconds:.0f} s for {event.source}: {event.reason}")
             case TaskDone():
                 self.done += 1
                 if event.error:
@@ -147,7 +147,7 @@ class Terminal:
             case ClockSkewed():
                 self.rich.console.print(f"[yellow]the clock of {event.source} is {event.seconds:+.1f} s from ours")
             case Paused() if event.seconds >= 1:
-                self.rich.console.print(f"[yellow]{event.source} asks to wait {event.seconds:.0f} s: {event.reason}")
+                self.rich.console.print(f"[yellow]waiting {event.seconds:.0f} s for {event.source}: {event.reason}")
             case TaskDone():
                 self._done(event)
             case _:
