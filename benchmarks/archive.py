@@ -10,6 +10,7 @@ import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -44,7 +45,7 @@ def run() -> Iterator[Row]:
     yield Row("  durable write and ledger", f"{(whole - reading) / bars * 1e6:.2f} µs/bar")
 
 
-def _ingest(bodies: Mapping[str, bytes]) -> tuple[float, float, int]:
+def _ingest(bodies: Mapping[str, _Body]) -> tuple[float, float, int]:
     """Processor seconds, those of reading, and bars: each file in a write of its own, then its ledger line."""
     archive = usdm()
     with tempfile.TemporaryDirectory() as folder:
@@ -53,7 +54,7 @@ def _ingest(bodies: Mapping[str, bytes]) -> tuple[float, float, int]:
         for group in _grouped(list(bodies.items())):
             at = time.process_time()
             series = [Series(Instrument("BINANCEUSDM", symbol), M1) for symbol, _ in group]
-            frames = [asyncio.run(_read(archive, one, body)) for one, (_, body) in zip(series, group, strict=True)]
+            frames = asyncio.run(_read(archive, series, [body for _, body in group]))
             reading += time.process_time() - at
             lake.write(M1, pl.concat(frames), source=archive.name)
             lake.record(_answer(archive, one, frame.height) for one, frame in zip(series, frames, strict=True))
@@ -63,38 +64,37 @@ def _ingest(bodies: Mapping[str, bytes]) -> tuple[float, float, int]:
     return whole, reading, bars
 
 
-def _renamed(path: Path, number: int) -> tuple[str, bytes]:
+def _renamed(path: Path, number: int) -> tuple[str, _Body]:
     """A real month, as if it were another symbol's."""
     symbol, sink = f"{chr(65 + number)}{path.name.partition('-')[0]}", io.BytesIO()
     with zipfile.ZipFile(path) as found, zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as made:
         made.writestr(f"{symbol}-1m-2026-02.csv", found.read(found.namelist()[0]))
-    return symbol, sink.getvalue()
+    return symbol, _Body(sink.getvalue(), hashlib.md5(sink.getvalue(), usedforsecurity=False).hexdigest())
 
 
-def _grouped(items: Sequence[tuple[str, bytes]]) -> Iterator[Sequence[tuple[str, bytes]]]:
+def _grouped(items: Sequence[tuple[str, _Body]]) -> Iterator[Sequence[tuple[str, _Body]]]:
     ordered = sorted(items)
     for at in range(0, len(ordered), GROUP):
         yield ordered[at : at + GROUP]
 
 
-class _Bucket:
-    """One file, as it would come."""
+class _Body(NamedTuple):
+    """One file, as it would come, and what the bucket's list says of it."""
 
+    zipped: bytes
+    digest: str
     said_at: int | None = None
-
-    def __init__(self, body: bytes) -> None:
-        self.body = body
 
     async def get(
         self, path: str, params: Mapping[str, str | int], *, weight: int, headers: Mapping[str, str] | None = None
     ) -> bytes:
-        return self.body
+        return self.zipped
 
 
-async def _read(archive: BinanceArchive, series: Series, body: bytes) -> pl.DataFrame:
-    (offer,) = archive.offers(series, MONTH, parse_time("2026-06-01"))
-    digest = hashlib.md5(body, usedforsecurity=False).hexdigest()
-    return (await archive.read(_Bucket(body), series, offer, digest)).frame
+async def _read(archive: BinanceArchive, series: Sequence[Series], bodies: Sequence[_Body]) -> list[pl.DataFrame]:
+    offers = [archive.offers(one, MONTH, parse_time("2026-06-01"))[0] for one in series]
+    asked = zip(series, offers, bodies, strict=True)
+    return [(await archive.read(body, one, offer, body.digest)).frame for one, offer, body in asked]
 
 
 def _answer(archive: BinanceArchive, series: Series, rows: int) -> Answer:

@@ -183,12 +183,8 @@ def _parts(
     for part in _by_instrument(rows):
         name = str(part["instrument"][0])
         whole = [y for y in years if (name, y) in live]
-        labels = part.select(periods.label(timeframe, whole).alias("p")).to_series()
-        if labels.len() != part.height:
-            labels = labels.extend_constant(labels[0], part.height - 1)
-        runs = labels.rle()
         at = 0
-        for length, period in zip(runs.struct.field("len"), runs.struct.field("value"), strict=True):
+        for period, length in periods.runs(part["ts"], timeframe, whole):
             found.append((period, part.slice(at, length), live.get((name, period))))
             at += length
     return found

@@ -24,6 +24,7 @@ from gapless.spans import SpanSet, Timeframe
 from gapless.stores import durable
 
 _DIGEST = 32  # hex digits of SHA-256 kept in the name
+_VOLUMES = ("volume", "quote_volume", "taker_buy_volume")  # hardly a value of them comes twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,9 @@ def stage(
 
 
 def _encoded_bars(frame: pl.DataFrame) -> Any:
-    """Measured on minutes: 13 bytes a row; dictionaries on volumes and plain times cost twice that, lz4 as well."""
-    plain = {"ts": "DELTA_BINARY_PACKED", "volume": "PLAIN"}
+    """Measured on minutes: 13 bytes a row, 18 with a venue's further columns; dictionaries on volumes and plain times
+    cost twice that, lz4 as well. A dictionary that does not pay for itself is also built in vain: 0.08 µs a row."""
+    plain = {"ts": "DELTA_BINARY_PACKED"} | dict.fromkeys(_VOLUMES, "PLAIN")
     dictionary = [name for name in frame.columns if name not in plain]
     return _encoded(frame, dictionary, plain, compression="zstd", compression_level=3)
 

@@ -6,24 +6,42 @@ for the whole history. A label is the first part of a file's name: ``2025-05``, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 
+import numpy as np
 import polars as pl
 
 from gapless.spans import HOUR, MINUTE, Timeframe, to_datetime
 
 
-def label(timeframe: Timeframe, whole_years: Iterable[str]) -> pl.Expr:
-    """The period of each row; ``whole_years`` already have a file for the year."""
-    ts = pl.col("ts")
+def runs(times: pl.Series, timeframe: Timeframe, whole_years: Iterable[str] = ()) -> Iterator[tuple[str, int]]:
+    """The periods that sorted bar opens fall into, and how many into each; ``whole_years`` have a file for the year.
+
+    >>> from datetime import UTC, datetime
+    >>> from gapless.bars import TS
+    >>> ts = pl.Series([datetime(2024, 12, 31, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC)], dtype=TS)
+    >>> [list(runs(ts, Timeframe.parse(name))) for name in ("1m", "5m", "1h")]
+    [[('2024-12', 1), ('2025-01', 1)], [('2024', 1), ('2025', 1)], [('all', 2)]]
+    >>> list(runs(ts, Timeframe.parse("1m"), ["2024"]))
+    [('2024', 1), ('2025-01', 1)]
+    """
     if timeframe.micros >= HOUR:
-        return pl.lit("all")
-    year = ts.dt.strftime("%Y")
-    if timeframe.micros > MINUTE:
-        return year
-    years = list(whole_years)
-    month = ts.dt.strftime("%Y-%m")
-    return pl.when(year.is_in(years)).then(year).otherwise(month) if years else month
+        yield "all", len(times)
+        return
+    years, opens = set(whole_years), times.to_physical().to_numpy().view("M8[us]")
+    months = np.arange(opens[0].astype("M8[M]"), opens[-1].astype("M8[M]") + 2)
+    counts = np.diff(np.searchsorted(opens, months.astype("M8[us]")))
+    labels = [_label(str(month), timeframe, years) for month in months[:-1]]
+    for period, found in groupby(zip(labels, counts.tolist(), strict=True), key=lambda pair: pair[0]):
+        rows = sum(count for _, count in found)
+        if rows:
+            yield period, rows
+
+
+def _label(month: str, timeframe: Timeframe, years: set[str]) -> str:
+    year = month[:4]
+    return year if timeframe.micros > MINUTE or year in years else month
 
 
 def sealed_year(period: str, now: int) -> str | None:
