@@ -12,6 +12,7 @@ from gapless.sim import Running
 from gapless.spans import DAY, MINUTE, Span, Timeframe, parse_time
 
 SPLITS = {"AAPL": (("2024-05-14", 1, 4),)}
+DIVIDENDS = {"AAPL": (("2024-05-10", 0.96), ("2024-06-10", 0.25), ("2024-09-10", 0.25))}
 WEEK = Span(parse_time("2024-05-13T04:00Z"), parse_time("2024-05-18T04:00Z"))
 HEAD = "/polygon/v2/aggs/ticker"
 
@@ -23,7 +24,7 @@ def polygon(get: Any, path: str, **params: object) -> Any:
 def test_the_vendors_client_reads_the_same_bars(venue: Any) -> None:
     """Massive's own client, over several pages, as traded and adjusted: what the truth is, to the bit."""
     massive = pytest.importorskip("massive", reason="massive is not installed (it is in the group 'test')")
-    with venue(splits=SPLITS) as (sim, _):
+    with venue(splits=SPLITS, dividends=DIVIDENDS) as (sim, _):
         client = massive.RESTClient("sim-key", base=f"{sim.url}/polygon")
         truth = sim.markets["XNAS"].truth("AAPL", "1m", WEEK)
         raw = list(client.list_aggs("AAPL", 1, "minute", "2024-05-13", "2024-05-17", adjusted=False, limit=1000))
@@ -35,6 +36,8 @@ def test_the_vendors_client_reads_the_same_bars(venue: Any) -> None:
         before = parse_time("2024-05-14") // 1000
         assert [b.close for b in adjusted] == [b.close / (4 if b.timestamp < before else 1) for b in raw]
         assert [(s.execution_date, s.split_to) for s in client.list_splits("AAPL")] == [("2024-05-14", 4)]
+        told = [(d.ex_dividend_date, d.cash_amount) for d in client.list_dividends("AAPL", order="asc", limit=1)]
+        assert told == list(DIVIDENDS["AAPL"][:2])  # the third is not announced yet
         assert {t.ticker for t in client.list_tickers(market="stocks", exchange="XNAS", limit=2)} == set(
             sim.markets["XNAS"].symbols
         )

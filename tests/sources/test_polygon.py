@@ -16,8 +16,8 @@ import pytest
 from gapless.errors import ConfigError, Faulty, Refused, SourceError, Throttled, UnknownName
 from gapless.protocols import Page
 from gapless.series import Series
+from gapless.sources.corporate import Dividend, Split
 from gapless.sources.polygon import polygon
-from gapless.sources.polygon_reference import Dividend, Split
 from gapless.sources.secret import Secret
 from gapless.spans import DAY, MINUTE, Span, iso, parse_time
 

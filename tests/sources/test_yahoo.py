@@ -201,7 +201,7 @@ def test_splits_are_put_back_in_and_asked_for_once() -> None:
     for _ in range(2):
         page = asyncio.run(source.fetch(http, AAPL, HOUR))
         assert (page.frame["close"].to_list(), page.frame["volume"].to_list()) == ([102.0], [2.5])
-    assert [params.get("events") for _, params in http.asked] == ["split", None, None]
+    assert [params.get("events") for _, params in http.asked] == ["div,split", None, None]
 
 
 # ---------------------------------------------------------------- the simulated one

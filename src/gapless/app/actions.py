@@ -72,12 +72,12 @@ def sync_actions(
     told = fetch_actions(src, [i.symbol for i in instruments], patience=patience(config, src.name))
     for instrument, of_one in zip(instruments, told, strict=True):
         found.whole.append((str(instrument), src.name))
-        found.actions += _of_vendor(store, instrument, of_one, src.name, found.notes)
+        found.actions += _of_vendor(store, config, instrument, of_one, src.name, found.notes)
     return keep_actions(store, found, known_by=known_by)
 
 
 def _of_vendor(
-    store: Store, instrument: Instrument, of_one: VendorTold, source: str, notes: list[str]
+    store: Store, config: Config, instrument: Instrument, of_one: VendorTold, source: str, notes: list[str]
 ) -> Iterator[Action]:
     foreign = [d for d in of_one.dividends if d.currency not in ("", "USD")]
     notes += [f"{instrument} {d.ex}: a dividend in {d.currency}; left out" for d in foreign]
@@ -86,7 +86,7 @@ def _of_vendor(
         *(Told("", _midnight(d.ex), amount=Fraction(repr(d.cash))) for d in of_one.dividends if d not in foreign),
     ]
     for row in rows:
-        if action := _action(store, instrument, row, source, notes):
+        if action := _action(store, config, instrument, row, source, notes):
             yield action
 
 
@@ -118,24 +118,34 @@ def _read_one(store: Store, config: Config, path: Path, venue: str, found: Found
         found.actions += from_factors(name, rows, lambda day: next_session(config, venue, day), source=source)
         found.whole.append((name, source))
     for told in content.told:
-        action = _action(store, Instrument(venue, told.symbol), told, source, found.notes)
+        action = _action(store, config, Instrument(venue, told.symbol), told, source, found.notes)
         found.actions += [action] if action else []
 
 
-def _action(store: Store, instrument: Instrument, told: Told, source: str, notes: list[str]) -> Action | None:
+def _action(
+    store: Store, config: Config, instrument: Instrument, told: Told, source: str, notes: list[str]
+) -> Action | None:
     if told.ratio is not None:
         return split(str(instrument), told.ex, told.ratio, source=source)
-    close = told.close if told.close is not None else _close_before(store, instrument, told.ex)
+    close = told.close if told.close is not None else _close_before(store, config, instrument, told.ex)
     if close is None:
         notes.append(f"{instrument} {iso(told.ex)[:10]}: a dividend, and no close before it; import daily bars first")
         return None
     return dividend(str(instrument), told.ex, told.amount or 0, close=close, source=source)
 
 
-def _close_before(store: Store, instrument: Instrument, ex: int) -> float | None:
-    """The last stored daily close before an ex-date, as traded."""
-    rows = store.rows(_ONE_DAY, [str(instrument)], Span(ex - 2 * WEEK, ex), ["close"])
-    return float(rows["close"][-1]) if rows.height else None
+def _close_before(store: Store, config: Config, instrument: Instrument, ex: int) -> float | None:
+    """The last daily close before an ex-date, as traded; None while it may still be to come, as it is of the future.
+
+    It is that of the session before, or of an earlier one where bars from the ex-date on are stored already.
+    """
+    rows = store.rows(_ONE_DAY, [str(instrument)], Span(ex - 2 * WEEK, ex + 2 * WEEK), ["ts", "close"])
+    opens = rows["ts"].to_physical().to_list()
+    before = [float(close) for ts, close in zip(opens, rows["close"], strict=True) if ts < ex]
+    sessions = market(config, instrument.venue).days(Span(ex - 2 * WEEK, ex)).labels
+    if not before or (len(before) == len(opens) and len(sessions) and opens[-1] < sessions[-1]):
+        return None
+    return before[-1]
 
 
 def _one_a_day(actions: Sequence[Action]) -> list[Action]:

@@ -27,7 +27,8 @@ from gapless.errors import Faulty, Refused, SourceError, Throttled, UnknownName,
 from gapless.protocols import Http, Limits, Listing, Page
 from gapless.series import Instrument, Series
 from gapless.sources import polygon_reference as reference
-from gapless.sources.polygon_reference import Dividend, Split, Table, Ticker
+from gapless.sources.corporate import Dividend, Split
+from gapless.sources.polygon_reference import Table, Ticker
 from gapless.sources.reading import decoded, head, micros, page_of
 from gapless.sources.secret import Secret
 from gapless.spans import DAY, HOUR, MINUTE, WEEK, Micros, Span, Timeframe, iso, parse_time, to_datetime

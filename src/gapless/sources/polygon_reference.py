@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from gapless.errors import Faulty
+from gapless.sources.corporate import Dividend, Split
 from gapless.sources.reading import decoded, head
 
 _T = TypeVar("_T")
@@ -22,31 +23,6 @@ class _List(msgspec.Struct):
 
 
 _list = msgspec.json.Decoder(_List)
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """``after`` shares for ``before``; ``ex`` is the first day at the new price."""
-
-    ticker: str
-    ex: date
-    before: float
-    after: float
-
-
-@dataclass(frozen=True, slots=True)
-class Dividend:
-    """``cash`` a share; ``ex`` is the first day without it. ``kind``: CD regular, SC special, LT, ST capital gains."""
-
-    ticker: str
-    ex: date
-    cash: float
-    currency: str
-    kind: str
-    declared: date | None = None
-    record: date | None = None
-    paid: date | None = None
-    frequency: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
