@@ -89,12 +89,15 @@ class Clock:
     """The venue's clock, moved by hand."""
 
     now: int
+    known: bool = True
 
     def __call__(self) -> int:
         return self.now
 
     def seconds_until(self, micros: int) -> float:
         return 0.0 if micros <= self.now else 0.02
+
+    async def sync(self, http: Any) -> None: ...
 
     async def settle(self, http: Any) -> None: ...
 

@@ -31,7 +31,7 @@ from gapless.engine.live import Live, LiveOptions
 from gapless.engine.mend import Listening, Side
 from gapless.engine.poll import Poll
 from gapless.engine.track import Track
-from gapless.engine.venue_time import VenueTime
+from gapless.engine.venue_time import VenueTime, earliest
 from gapless.errors import LakeLocked, UnknownName, UsageError
 from gapless.events import Observer, nobody
 from gapless.notify import message
@@ -164,7 +164,7 @@ class Desktop:
         self.desks = {t: desk(lake.config, t, self.instruments, features=names) for t in self.timeframes}
         everyone = sorted({name for d in self.desks.values() for name in d.instruments})
         self.clocks = {venue: VenueTime(venue, observer=observer) for venue in venues(everyone)}
-        clock = next(iter(self.clocks.values()))
+        clock = self._now
         self.lake.store.clock = clock
         self.lake.store.lock.patience = min(_PATIENCE, self.lake.store.lock.patience)
         self.journal = Journal(lake.path / JOURNAL)
@@ -183,6 +183,9 @@ class Desktop:
             {t: MomentWriter(lake.store, t, source="live", run=run) for t in self.timeframes},
             Verified(self.journal), health=self.health, options=options, observer=observer, wake=self.notifier.wake,
         )  # fmt: skip
+
+    def _now(self) -> int:
+        return earliest(self.clocks.values())
 
     def _side(self, venue: str, names: list[str]) -> Side:
         config, clock = self.lake.config, self.clocks[venue]

@@ -30,7 +30,7 @@ from gapless.engine.prices import merged
 from gapless.engine.venue import Venue
 from gapless.engine.walk import Kept, Walk
 from gapless.engine.writer import Writer
-from gapless.errors import GaplessError, Interrupted
+from gapless.errors import GaplessError, Interrupted, Refused
 from gapless.events import Observer, TaskDone, nobody
 from gapless.protocols import Archive, Clock, Counts, Listing, Source, Store
 from gapless.series import Series
@@ -67,6 +67,7 @@ class Outcome:
     seconds: float = 0.0
     differences: int = 0
     errors: list[str] = field(default_factory=list)
+    refused: bool = False  # one of the errors is a refusal: asking again will not help
     undone: list[Span] = field(default_factory=list)
 
     @property
@@ -175,6 +176,7 @@ class _Job:
                 raise
         except Exception as cause:  # noqa: BLE001 - kept as text in ledger and outcome
             error = str(cause) if isinstance(cause, GaplessError) else f"{type(cause).__name__}: {cause}"
+            outcome.refused = outcome.refused or isinstance(cause, Refused)
             await self.writer.keep(Kept(outcome.series, pl.DataFrame(), (work.failed(error),)))
             outcome.errors.append(error)
         finally:

@@ -1,8 +1,9 @@
 """The live run: bars from feeds become durable, then decided, in one order, by one consumer.
 
-1. Feeds are connected first; what they say waits. Then the time is noted, everything up to it that is not known to be
-   right is asked by REST, the tracks are opened (what is stored since the last decision is decided), and only then the
-   feeds are read: no bar between history and stream is lost.
+1. Feeds are connected first (``arrival``: a venue that is down is waited for); what they say waits. Then the time is
+   noted, everything up to it that is not known to be right is asked by REST, the tracks are opened (what is stored
+   since the last decision is decided), and only then the feeds are read: no bar between history and stream is lost. A
+   venue that comes later is asked for everything then; what it says of bar times that were decided is a correction.
 2. Final bars gather in a barrier for each timeframe. A bar time that is given out is stored, decided, and what was
    decided is stored: a bar is durable before anything is said of it. Late and corrected bars are stored too, and then
    everything after them is decided again (``track``).
@@ -19,20 +20,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
+from gapless.engine.arrival import Arrivals, Ears
 from gapless.engine.backlog import Said
 from gapless.engine.barrier import Barrier, Moment
-from gapless.engine.fetch import opened
 from gapless.engine.heal import Healed
 from gapless.engine.health import Health
 from gapless.engine.late import GATHER, Late
-from gapless.engine.mend import Listening, Mender, Side, Verified
+from gapless.engine.mend import Mender, Side, Verified
 from gapless.engine.rows import bars_frame, heard_frame, rows_heard
 from gapless.engine.track import Track
 from gapless.engine.upkeep import BarWriter, Upkeep
+from gapless.engine.venue_time import earliest
 from gapless.errors import LakeDamaged, LakeError
 from gapless.events import (
     AlertFired,
@@ -86,6 +88,8 @@ class Live:
         self.barriers: dict[Timeframe, Barrier] = {}
         self._inbox: asyncio.Queue[tuple[Side, list[Said] | Healed, float]] = asyncio.Queue(64)
         self.mender = Mender(sides, verified, self.health, self._told)
+        ears = Ears(self._told, self.heard, observer)
+        self.arrivals = Arrivals(sides, self.health, ears, self.options.connect)
         self._late = Late()
         self.upkeep = Upkeep(writers.values(), self.health, self.now)
         self._stop = asyncio.Event()
@@ -94,41 +98,27 @@ class Live:
     # ------------------------------------------------------------ the whole run
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until told to stop. Raises LakeError when the store is damaged, SourceError when no venue says the time."""
+        """Until told to stop. Raises LakeError when the store is damaged, Refused when a venue will have none of us."""
         self._stop = stop
-        async with AsyncExitStack() as stack:
-            tasks, pumps = [], []
-            for side in self.sides:
-                http = await stack.enter_async_context(opened(side.source, observer=self.observer, clock=side.clock))
-                await side.clock.settle(http)
-                tasks.append(asyncio.create_task(side.clock.keep(http)))
-                side.feed = side.listen(http, self.heard)
-                await stack.enter_async_context(side.feed)
-                pumps.append(asyncio.create_task(self._pump(side, side.feed)))
-            try:
+        self.arrivals.begin()
+        try:
+            await self.arrivals.gather(stop)
+            if self.arrivals.anyone:
                 await self._begin()
-                while not stop.is_set():
-                    await self._turn(pumps)
-            finally:
-                await self._end(pumps)
-                for task in (*tasks, *pumps):
-                    task.cancel()
-                await asyncio.gather(*tasks, *pumps, return_exceptions=True)
-
-    async def _pump(self, side: Side, feed: Listening) -> None:
-        """From a feed to the inbox; a full inbox makes the feed wait."""
-        async for batch in feed.batches():
-            await self._inbox.put((side, batch, time.perf_counter()))
+            while not stop.is_set():
+                await self._turn()
+        finally:
+            await self._end()
+            await self.arrivals.end()
 
     def now(self) -> int:
-        """The venues' clock: that of the one furthest behind."""
-        return min(side.clock() for side in self.sides)
+        """The venues' clock: that of the one furthest behind, of those that said what time it is."""
+        return earliest(side.clock for side in self.sides)
 
     # ------------------------------------------------------------ step 1
 
     async def _begin(self) -> None:
-        await self._connected()
-        self.mender.want_everything(self.options.history)
+        self._welcome()
         await self.mender.ask_now(self._stop)
         for timeframe, track in self.tracks.items():
             self._tell(await self._durably(track.open))
@@ -138,20 +128,18 @@ class Live:
         self._looked_at = self._kept_at = self.now()
         self.health.started = True
 
-    async def _connected(self) -> None:
-        """Wait a while for the feeds; the run begins without those that do not come."""
-        deadline = time.monotonic() + self.options.connect
-        while time.monotonic() < deadline and not self._stop.is_set():
-            if all(side.live >= set(side.series) for side in self.sides):
-                return
-            await asyncio.sleep(0.05)
+    def _welcome(self) -> None:
+        """Whoever arrived is asked for everything that it has not said yet."""
+        for side in self.arrivals.newcomers():
+            self.mender.want_everything(side, self.options.history)
 
-    async def _told(self, side: Side, healed: Healed) -> None:
-        await self._inbox.put((side, healed, time.perf_counter()))
+    async def _told(self, side: Side, said: list[Said] | Healed) -> None:
+        """To the inbox; a full one makes whoever says it wait."""
+        await self._inbox.put((side, said, time.perf_counter()))
 
     # ------------------------------------------------------------ one turn
 
-    async def _turn(self, pumps: Sequence[asyncio.Task[None]]) -> None:
+    async def _turn(self) -> None:
         """Take what came, or wait until a deadline; then decide what is ready."""
         received = await self._take_all(await self._next())
         for timeframe, barrier in self.barriers.items():
@@ -163,11 +151,10 @@ class Live:
         if self.now() - self._looked_at >= self.options.verify:
             self._looked_at = self.now()
             self.mender.want_unverified()
+        self._welcome()
         self.mender.ask(self._stop)
         await self._rest()
-        for pump in pumps:
-            if pump.done():
-                pump.result()
+        self.arrivals.check()
 
     async def _take_all(self, got: tuple[Side, list[Said] | Healed, float] | None) -> float:
         """Everything that waits; when the last of it was received."""
@@ -193,7 +180,7 @@ class Live:
         return None
 
     def _seconds_until(self, micros: int) -> float:
-        return max(side.clock.seconds_until(micros) for side in self.sides)
+        return max(side.clock.seconds_until(micros) for side in self.sides if side.feed is not None)
 
     def _take(self, side: Side, said: Iterable[Said]) -> None:
         bars: dict[str, list[Heard]] = {}
@@ -354,14 +341,11 @@ class Live:
         self.health.count("disturbed")
         self._tell(changes)
 
-    async def _end(self, pumps: Sequence[asyncio.Task[None]]) -> None:
+    async def _end(self) -> None:
         """Step 5."""
-        for side in self.sides:
-            if side.feed is not None:
-                await side.feed.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(self.options.drain):
-                await asyncio.gather(*pumps, return_exceptions=True)
+                await self.arrivals.close()
                 await self._last_questions()
         await self.upkeep.end()
         settled = self._all_decided

@@ -22,7 +22,7 @@ from gapless.engine.fetch import PacedHttp
 from gapless.engine.heal import Healed, Healer
 from gapless.engine.health import Health
 from gapless.engine.venue_time import VenueTime
-from gapless.errors import LakeDamaged, LakeError, SourceError
+from gapless.errors import Faulty, LakeDamaged, LakeError, Refused, SourceError, Throttled
 from gapless.events import Connected, Disconnected, Observer
 from gapless.protocols import Source
 from gapless.series import Series
@@ -65,6 +65,10 @@ class Side:
     def live(self) -> set[Series]:
         """The series that the feed tells of now."""
         return set(self.feed.live) if self.feed is not None else set()
+
+    def ripe(self) -> dict[Series, SpanSet]:
+        """What may be asked now; nothing of a venue that has not said what time it is."""
+        return self.healer.ripe() if self.feed is not None else {}
 
 
 class Mender:
@@ -117,23 +121,24 @@ class Mender:
         for series, span in spans.items():
             self.want(series, span)
 
-    def want_everything(self, history: int) -> None:
-        """All that was not said by REST yet, up to now; of a new series the last ``history`` µs."""
+    def want_everything(self, side: Side, history: int) -> None:
+        """All that a venue has not said by REST yet, up to now; of a new series the last ``history`` µs."""
         known = self.verified(None)
-        for side in self.sides:
-            at, live = side.clock(), side.live
-            for series in side.series:
-                until = series.timeframe.floor(at)  # the bar that forms now is not said yet
-                since = known.get(series, at - history)
-                side.healer.want(series, Span(since, max(since, until)))
-                if series not in live:
-                    self._lost.setdefault(series, series.timeframe.floor(at))
-                    self.health.degraded(f"feed {side.source.name}", "no connection yet", at)
+        at, live = side.clock(), side.live
+        for series in side.series:
+            until = series.timeframe.floor(at)  # the bar that forms now is not said yet
+            since = known.get(series, at - history)
+            side.healer.want(series, Span(since, max(since, until)))
+            if series not in live:
+                self._lost.setdefault(series, series.timeframe.floor(at))
+                self.health.degraded(f"feed {side.source.name}", "no connection yet", at)
 
     def want_unverified(self) -> None:
         """What came by stream since it was last looked at, and what nobody tells us of."""
         known = self.verified(None)
         for series, side in self._side.items():
+            if side.feed is None:  # what time it is there is not known; it will be asked for everything
+                continue
             until = series.timeframe.floor(side.clock() - side.source.settle)
             since = min(known.get(series, until), self._lost.get(series, until))
             side.healer.want(series, Span(since, max(since, until)))
@@ -153,17 +158,22 @@ class Mender:
                 continue
             if task is not None:
                 self._tasks.pop(id(side)).result()
-            ripe = side.healer.ripe()
+            ripe = side.ripe()
             if ripe:
                 self._tasks[id(side)] = asyncio.create_task(self._ask(side, ripe, stop))
 
     async def ask_now(self, stop: asyncio.Event) -> None:
-        """Ask what is ripe and wait for it, before anything is decided."""
+        """Ask what is ripe and wait for it, before anything is decided.
+
+        Raises Refused for a series of which nothing was ever known: its name is wrong. One that was known has gone.
+        """
         for side in self.sides:
-            ripe = side.healer.ripe()
+            ripe = side.ripe()
             if ripe and not stop.is_set():
-                with suppress(SourceError):
-                    self.note(side, await side.healer.heal(ripe, stop))
+                with suppress(Faulty, Throttled):
+                    healed = await side.healer.heal(ripe, stop)
+                    _believe_names(healed, self.verified(None))
+                    self.note(side, healed)
 
     async def _ask(self, side: Side, ripe: Mapping[Series, SpanSet], stop: asyncio.Event) -> None:
         try:
@@ -200,6 +210,11 @@ class Mender:
         """Ask no more."""
         for task in self._tasks.values():
             task.cancel()
+
+
+def _believe_names(healed: Healed, known: Mapping[Series, int]) -> None:
+    for series in sorted(healed.refused - set(known)):
+        raise Refused(f"{series}: {healed.failed[series]}")
 
 
 def _reached(spans: SpanSet, at: int | None) -> int:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from gapless.engine.fetch import PacedHttp, wall_clock
@@ -75,6 +75,11 @@ class VenueTime:
         """Now at the venue, µs."""
         at, said = self._anchor
         return said + int((self._now() - at) * self.rate)
+
+    @property
+    def known(self) -> bool:
+        """Has the venue said what time it is?"""
+        return bool(self._samples)
 
     def seconds_until(self, micros: int) -> float:
         """Real seconds until the venue's clock shows ``micros``; infinite when it stands still."""
@@ -177,3 +182,9 @@ class VenueTime:
         if always or (self.rate == 1.0 and abs(skew - self._told) > _JUMP):
             self._told = skew
             self.observer(ClockSkewed(self.source, skew / SECOND))
+
+
+def earliest(clocks: Iterable[VenueTime]) -> int:
+    """Now at the venue furthest behind, of those that said what time it is; by this machine's clock while none has."""
+    found = list(clocks)
+    return min(clock() for clock in [c for c in found if c.known] or found)
