@@ -24,7 +24,7 @@ from typing import Any
 import polars as pl
 
 from gapless.engine.fetch import Paced, PacedHttp, Patience, opened, wall_clock
-from gapless.engine.files import Files
+from gapless.engine.files import Files, Lists
 from gapless.engine.plan import Plan, Task
 from gapless.engine.prices import merged
 from gapless.engine.venue import Venue
@@ -104,7 +104,8 @@ async def backfill(
     wide = min(options.concurrency or source.limits.concurrency, max(1, len(plan.tasks)))
     patient = opened(source, patience=options.patience, observer=observer, stop=stop, concurrency=wide, clock=clock)
     async with patient as http:
-        job = _Job(iter(plan.tasks), http, Venue(http), writer, run, _beside(http, archive), archive, plan.pages)
+        lists = Lists(archive, _beside(http, archive), plan.tasks) if archive else None
+        job = _Job(iter(plan.tasks), http, Venue(http), writer, run, lists, plan.pages)
         await _together(job, wide, options.grace)
     for task in job.tasks:  # those no worker came to, because of a stop
         job.of(task).undone.append(task.span)
@@ -113,13 +114,11 @@ async def backfill(
     return list(job.outcomes.values())
 
 
-def _beside(http: PacedHttp, archive: Archive | None) -> Paced | None:
+def _beside(http: PacedHttp, archive: Archive) -> Paced:
     """Paced by the archive's own limits, over the same session, with less patience: there is another way to its bars.
 
     A file that stays damaged is not asked for often, and an archive that does not answer is not waited for.
     """
-    if archive is None:
-        return None
     patience = replace(
         http.patience, attempts=min(ARCHIVE_ATTEMPTS, http.patience.attempts), outage=0.0, longest_pause=60.0
     )
@@ -135,8 +134,7 @@ class _Job:
     venue: Venue
     writer: Writer
     run: str
-    beside: Paced | None = None
-    archive: Archive | None = None
+    lists: Lists | None = None
     pages: bool = True
     outcomes: dict[Series, Outcome] = field(default_factory=dict)
 
@@ -153,8 +151,8 @@ class _Job:
         outcome, began, left, absent = self.of(task), time.perf_counter(), SpanSet.of(task.span), None
         before = len(outcome.errors), len(outcome.undone)
         outcome.tasks += 1
-        if task.files and self.archive and self.beside:
-            files = Files(task, self.archive, self.beside, self.run, self.writer.keep)
+        if task.files and self.lists:
+            files = Files(task, self.lists, self.run, self.writer.keep)
             await self._guarded(outcome, files)
             left, absent = files.left, files.absent
         whole = len(outcome.undone) == before[1]
@@ -176,9 +174,9 @@ class _Job:
                 raise
         except Exception as cause:  # noqa: BLE001 - kept as text in ledger and outcome
             error = str(cause) if isinstance(cause, GaplessError) else f"{type(cause).__name__}: {cause}"
-            outcome.refused = outcome.refused or isinstance(cause, Refused)
             await self.writer.keep(Kept(outcome.series, pl.DataFrame(), (work.failed(error),)))
             outcome.errors.append(error)
+            outcome.refused = outcome.refused or isinstance(cause, Refused)
         finally:
             tally = work.tally
             outcome.requests += tally.requests

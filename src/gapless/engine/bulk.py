@@ -2,13 +2,13 @@
 
 1. A file is worth it when it takes less time than the pages of the wanted bars inside it: a whole month nearly always
    is, a day often, a few bars never.
-2. Files of one folder that follow each other are one task, of at most ``FILES``: one request lists which of them are
-   there, and each is one more.
-3. A task must save more than that list costs.
+2. One request lists which files of a folder are there; the files of a folder must save more than that costs.
+3. Files of one folder that follow each other are one task, of at most ``FILES``, so that several workers share them.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -24,11 +24,14 @@ def picked(series: Series, spans: SpanSet, offers: Sequence[Offer], source: Sour
     """The files to fetch for ``spans``, those of one task together."""
     saved = {offer.span: by_pages(spans.clip(offer.span), series, source) - by_file(offer) for offer in offers}
     worth = [offer for offer in offers if saved[offer.span] > 0]
-    return [run for run in _runs(worth) if sum(saved[offer.span] for offer in run) > ROUND_TRIP]
+    folders: dict[str, float] = defaultdict(float)
+    for offer in worth:
+        folders[offer.folder] += saved[offer.span]
+    return list(_runs([offer for offer in worth if folders[offer.folder] > ROUND_TRIP]))
 
 
 def _runs(offers: Sequence[Offer]) -> Iterator[tuple[Offer, ...]]:
-    """Step 2."""
+    """Step 3."""
     cuts = [0]
     for at, (before, after) in enumerate(pairwise(offers), 1):
         follows = before.folder == after.folder and before.span.end == after.span.start

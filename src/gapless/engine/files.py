@@ -1,6 +1,7 @@
 """One task of an archive, file by file. See ``bulk`` for which, and ``backfill`` for the whole.
 
-1. One request lists which of the task's files are there, with their digests; where that fails, each file is asked for.
+1. One request a folder lists which files of the run are there, with their digests (``Lists``): whichever task comes
+   first asks, the others have the answer. Where that fails, each file is asked for.
 2. A file is read, checked and kept under the archive's name. A ledger line speaks for the bars it holds, no more: that
    an archive leaves a bar out proves little, archives have holes that the venue itself has not.
 3. What is left goes to the venue's pages: files that are not there (no fault: they are made later), files that stay
@@ -9,8 +10,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -24,41 +27,66 @@ from gapless.protocols import Answer, Archive, Offer, Page
 from gapless.spans import Span, SpanSet
 
 
+class Lists:
+    """An archive, and what it says it has of the files of ``tasks``."""
+
+    def __init__(self, archive: Archive, http: Paced, tasks: Iterable[Task]) -> None:
+        self.archive, self.http = archive, http
+        self._wanted: dict[str, list[Offer]] = defaultdict(list)
+        for offer in (offer for task in tasks for offer in task.files):
+            self._wanted[offer.folder].append(offer)
+        self._known: dict[str, Mapping[str, str] | None] = {}
+        self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def of(self, folder: str, tally: Tally) -> Mapping[str, str] | None:
+        """Digests by name of what is there; None when the archive does not tell. Costs whoever asks first."""
+        async with self._turns[folder]:
+            if folder not in self._known:
+                self._known[folder] = await self._asked(self._wanted[folder], tally)
+            return self._known[folder]
+
+    async def _asked(self, offers: Sequence[Offer], tally: Tally) -> Mapping[str, str] | None:
+        try:
+            known = await self.http.ask(lambda http: self.archive.digests(http, offers), tally.tried)
+        except SourceError:
+            return None
+        tally.pages += 1
+        return known
+
+
 @dataclass(slots=True)
 class Files:
     """Fetches the files of ``task`` and hands over what they hold, through ``keep``."""
 
     task: Task
-    archive: Archive
-    http: Paced
+    lists: Lists
     run_id: str
     keep: Callable[[Kept], Awaitable[None]]
     tally: Tally = field(default_factory=Tally)
     left: SpanSet = field(default_factory=SpanSet.of)  # for others to fetch
     absent: SpanSet = field(default_factory=SpanSet.of)  # the part of it that a file of the archive does not have
 
+    @property
+    def archive(self) -> Archive:
+        return self.lists.archive
+
+    @property
+    def http(self) -> Paced:
+        return self.lists.http
+
     async def run(self) -> None:
         """All files. Raises Interrupted; ``left`` then holds what was not come to."""
         self.left = SpanSet.of(self.task.span)
-        known = await self._known()
+        known = await self.lists.of(self.task.files[0].folder, self.tally)
         for offer in self.task.files:
             if known is None or offer.name in known:
                 await self._file(offer, None if known is None else known[offer.name])
-
-    async def _known(self) -> Mapping[str, str] | None:
-        """Step 1; None when the archive does not tell."""
-        try:
-            known = await self.http.ask(lambda http: self.archive.digests(http, self.task.files), self._tried)
-        except SourceError:
-            return None
-        self.tally.pages += 1
-        return known
 
     async def _file(self, offer: Offer, digest: str | None) -> None:
         """Steps 2 and 3."""
         began, series = time.perf_counter(), self.task.series
         try:
-            page = await self.http.ask(lambda http: self.archive.read(http, series, offer, digest), self._tried)
+            page = await self.http.ask(lambda http: self.archive.read(http, series, offer, digest), self.tally.tried)
         except SourceError as error:
             asked = offer.span.intersect(self.task.span)
             await self.keep(Kept(series, pl.DataFrame(), (self._answer(asked, None, 0, "", str(error)),)))
@@ -89,9 +117,6 @@ class Files:
     def failed(self, error: str) -> Answer:
         """The ledger line for what a defect left undone."""
         return self._answer(self.left.hull or self.task.span, None, 0, "", error)
-
-    def _tried(self) -> None:
-        self.tally.requests += 1
 
     def _answer(self, asked: Span, answered: Span | None, rows: int, digest: str, error: str = "") -> Answer:
         return Answer(

@@ -113,11 +113,13 @@ def plan(
 
 
 def _files(series: Series, spans: SpanSet, offers: Sequence[Offer], source: Source) -> Iterator[Task]:
-    """Step 0."""
+    """Step 0. The first task of a folder has its list to ask for too."""
+    listed: set[str] = set()
     for run in picked(series, spans, offers, source):
         inside = spans.clip(Span(run[0].span.start, run[-1].span.end)).hull
         if inside is not None:
-            yield Task(run[0].source, series, inside, 1 + len(run), run)
+            yield Task(run[0].source, series, inside, len(run) + (run[0].folder not in listed), run)
+            listed.add(run[0].folder)
 
 
 def _tasks(series: Series, spans: SpanSet, source: Source) -> Iterator[Span]:

@@ -62,6 +62,10 @@ class Tally:
     differences: int = 0
     doubted: list[Span] = field(default_factory=list)
 
+    def tried(self) -> None:
+        """One more request has gone out."""
+        self.requests += 1
+
 
 class Walk:
     """Fetches ``span`` of ``series`` and hands over what it may keep, through ``keep``."""
@@ -136,7 +140,7 @@ class Walk:
 
     def _tried(self) -> None:
         self._attempts += 1
-        self.tally.requests += 1
+        self.tally.tried()
 
     def _fresh(self, page: Page) -> pl.DataFrame | None:
         """The unknown rows, and the overlapping one if it changed. None: the answer brings nothing, or contradicts."""
