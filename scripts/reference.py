@@ -25,6 +25,7 @@ ENDS = {
 }
 # What a 1 means where it is an answer and not an error.
 ONES = {
+    "values sync": "a request failed; what came is kept, and the next run asks for the rest",
     "import": "a file could not be read, or bars that a file answers for are missing and can be fetched",
     "backfill": "something failed, or repairable gaps remain in the chosen series and span",
     "repair": "something failed, or repairable gaps remain in the chosen series and span",

@@ -6,9 +6,9 @@ A *calendar* says when a market is open. A *store* keeps bars, what was asked, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import polars as pl
 
@@ -119,6 +119,15 @@ class Source(Endpoint, Protocol):
         ...
 
 
+@runtime_checkable
+class Paged(Protocol):
+    """A source that says more of its pages; one that does not has ``limits.page_bars`` on them at any timeframe."""
+
+    def page_of(self, timeframe: Timeframe) -> int:
+        """The bars that a page of this timeframe holds at least, where there are so many; at most ``page_bars``."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """A file of an archive that should be there by now: ``folder/name``, the span it speaks of, its likely size."""
@@ -145,6 +154,31 @@ class Archive(Endpoint, Protocol):
 
     async def read(self, http: Http, series: Series, offer: Offer, digest: str | None) -> Page:
         """The bars of one file; ``covered`` is empty when it is not there. Raises Faulty for a damaged one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ValuePage:
+    """One answer of a source of values: ``ts`` and ``value``, sorted, and the span of which it tells every value."""
+
+    frame: pl.DataFrame
+    covered: Span
+    bytes: int = 0
+
+
+class ValueSource(Endpoint, Protocol):
+    """Where values at times come from (funding rates, open interest): beside a source of bars, with limits of its own.
+
+    ``limits.page_bars`` counts values, ``limits.weight`` requests.
+    """
+
+    value: str  # what they are: a column of bars
+    path: str  # below ``base_url``: what the limits are of
+    every: int  # µs; values come at whole multiples of it at most, a little late
+    reach: int | None  # µs; how far back it can be asked; None: to the beginning
+
+    async def fetch(self, http: Http, instrument: Instrument, span: Span) -> ValuePage:
+        """The first page of ``span``."""
         ...
 
 
@@ -240,6 +274,22 @@ class Answer:
     attempts: int
     error: str
     digest: str
+    run: str
+    known_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class ValueAnswer:
+    """One line of the ledger of values: as ``Answer``, of one kind of values of an instrument."""
+
+    source: str
+    name: str
+    instrument: Instrument
+    asked: Span
+    answered: Span | None
+    rows: int
+    attempts: int
+    error: str
     run: str
     known_at: int
 
@@ -364,8 +414,8 @@ class FeatureStore(Protocol):
         """Bars by (instrument, ts); only some ``columns`` where that is enough."""
         ...
 
-    def pieces(self, timeframe: Timeframe, name: str) -> Sequence[Any]:
-        """The ``segments.Piece`` of an instrument's bars, by time."""
+    def pieces(self, timeframe: Timeframe, name: str, columns: Collection[str] = ()) -> Sequence[Any]:
+        """The ``segments.Piece`` of an instrument's bars, by time; of all that reading ``columns`` of them takes."""
         ...
 
     def present(self, timeframe: Timeframe) -> dict[str, SpanSet]: ...

@@ -1,4 +1,4 @@
-"""Funding rates and open interest: values at times, joined to bars without looking ahead."""
+"""Funding rates and open interest as Binance sends them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import polars as pl
 import pytest
 
-from gapless.bars import TS
-from gapless.errors import Faulty, UsageError
+from gapless.errors import Faulty
 from gapless.series import Instrument
-from gapless.sources.binance_extra import funding_rates, joined, open_interest
-from gapless.spans import HOUR, MINUTE, Span, parse_time
+from gapless.sources.binance_extra import funding_rates, open_interest
+from gapless.spans import Span
 
 WIRE = Path(__file__).parents[2].parent / "shared" / "wire" / "binance_nautilus_lgpl"
 needs_wire = pytest.mark.skipif(not WIRE.exists(), reason="recorded answers are not part of the project")
@@ -61,14 +59,3 @@ def test_another_symbol_or_time_is_a_fault() -> None:
         body = json.dumps([{"symbol": symbol, "fundingRate": "0.1", "fundingTime": at // 1000}]).encode()
         with pytest.raises(Faulty):
             asyncio.run(funding_rates(Recorded(body), BTC, span))
-
-
-def test_a_bar_has_what_was_known_at_its_open() -> None:
-    """A rate stamped 08:00:00.003 is known to the bar of 08:01, not to that of 08:00; one that is too old to none."""
-    eight = parse_time("2025-05-01T08:00")
-    opens = [eight - MINUTE, eight, eight + MINUTE, eight + 9 * HOUR, eight + 9 * HOUR + MINUTE]
-    bars = pl.DataFrame({"ts": opens}).with_columns(pl.col("ts").cast(TS))
-    rates = pl.DataFrame({"ts": [eight + 3000], "funding_rate": [0.25]}).with_columns(pl.col("ts").cast(TS))
-    assert joined(bars, rates)["funding_rate"].to_list() == [None, None, 0.25, 0.25, None]
-    with pytest.raises(UsageError):
-        joined(bars, bars)

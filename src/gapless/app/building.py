@@ -10,7 +10,7 @@ from gapless.app.lake import Lake
 from gapless.app.reading import by_timeframe, view
 from gapless.app.runs import Run
 from gapless.engine.build import build, differing
-from gapless.engine.views import Folded
+from gapless.engine.valued import Valued
 from gapless.errors import UnknownName, UsageError
 from gapless.events import Observer, RunStarted, Verified, nobody
 from gapless.features import plan
@@ -75,7 +75,7 @@ def to_build(
 
 
 def _build(
-    store: Folded, run: Run, timeframe: Timeframe, features: Mapping[str, str], names: Sequence[str]
+    store: Valued, run: Run, timeframe: Timeframe, features: Mapping[str, str], names: Sequence[str]
 ) -> dict[str, Any]:
     """One set, on bars that are stored or folded from shorter ones."""
     report = build(store, features, [Instrument.parse(n) for n in names], timeframe, observer=run.observe)

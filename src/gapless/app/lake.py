@@ -13,12 +13,14 @@ from gapless.app import adjusting, coverage, fills
 from gapless.bars import EXTRAS, SCHEMA, TS, as_polars
 from gapless.config import Config
 from gapless.coverage.gap import Gap
+from gapless.engine.valued import filled, reader
 from gapless.errors import UnknownName, UsageError
-from gapless.protocols import WriteReport
+from gapless.protocols import Counts, WriteReport
 from gapless.series import Instrument, Series
 from gapless.spans import EARLIEST, LATEST, Span, SpanSet, Timeframe, parse_time
 from gapless.stores import refusals
 from gapless.stores.lake import Lake as Store
+from gapless.values import check_name
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -82,8 +84,12 @@ class Lake:
         adjust: Adjust = "none",
         adjust_as_of: Time = None,
         provenance: bool = False,
+        values: bool = True,
     ) -> pl.DataFrame:
         """Stored bars by (instrument, ts): instrument, ts, open, high, low, close, volume, and optional columns in use.
+
+        A bar without a funding rate or open interest of its own has the newest value known at its open
+        (``values=False``: bars as they are stored).
 
         ``as_of``: the values as they were known at that time. ``fill="flat"`` adds the expected bars that are missing
         between the first and the last, flat at the previous close with volume 0, marked in a column ``filled``.
@@ -97,6 +103,7 @@ class Lake:
         chosen, bar = _instruments(instruments), Timeframe.parse(timeframe)
         known = None if as_of is None else parse_time(as_of)
         frame = self.store.bars(chosen, bar, span_of(start, end), as_of=known)
+        frame = filled(frame, reader(self.store.values, as_of=known)) if values else frame
         used = [n for n in EXTRAS if frame[n].null_count() < frame.height]
         columns = [n for n in SCHEMA if n not in EXTRAS or n in used] + (["source", "known_at"] if provenance else [])
         frame = frame.select(columns)
@@ -104,6 +111,34 @@ class Lake:
             at = known if adjust_as_of is None else parse_time(adjust_as_of)
             frame = adjusting.adjust_bars(self.store, self.config, frame, bar, adjust, as_of=at)
         return frame if fill == "none" else fills.flat(frame, bar, self.config)
+
+    def values(
+        self,
+        name: str,
+        instruments: Sequence[str] | str | None = None,
+        *,
+        start: Time = None,
+        end: Time = None,
+        as_of: Time = None,
+    ) -> pl.DataFrame:
+        """Values at times, ``funding_rate`` or ``open_interest``: instrument, ts, value, source, known_at.
+
+        ``ts``: when the venue says the value held. ``as_of``: as they were known at that time. Raises UnknownName.
+        """
+        chosen = _instruments(instruments)
+        names = None if chosen is None else [str(i) for i in chosen]
+        known = None if as_of is None else parse_time(as_of)
+        return self.store.values.read(check_name(name), names, span_of(start, end), as_of=known)
+
+    def write_values(self, name: str, instrument: str, frame: Any, *, source: str = "user") -> Counts:
+        """Store values from elsewhere: ``ts`` (with a time zone) and ``value``; polars, pandas or Arrow in.
+
+        The same again changes nothing, a changed value is kept as it was too. Returns how many were written, corrected
+        and unchanged. Raises InputError for what is no value.
+        """
+        from gapless.app.valuing import write
+
+        return write(self.store, name, Instrument.parse(instrument), as_polars(frame), source)
 
     def mark_sessions(self, frame: pl.DataFrame, timeframe: str) -> pl.DataFrame:
         """The frame with ``session``: ``regular``, or ``extended`` for bars outside regular trading hours."""

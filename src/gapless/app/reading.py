@@ -19,6 +19,7 @@ from gapless.bars import TS
 from gapless.config import Config
 from gapless.engine import across
 from gapless.engine.across import Scope
+from gapless.engine.valued import Valued, reader
 from gapless.engine.views import AsKnown, BarStore, Folded
 from gapless.errors import UsageError
 from gapless.features import plan
@@ -59,14 +60,16 @@ def own_bars(text: str) -> tuple[str, Timeframe | None]:
 
 def view(
     store: Store, config: Config, *, as_of: int | None = None, adjust: Callable[[BarStore], BarStore] | None = None
-) -> Folded:
-    """The bars of a lake, longer ones folded where they are not stored, as known at a time if one is given.
+) -> Valued:
+    """The bars of a lake, longer ones folded where they are not stored, with the values beside them; as known at a time
+    if one is given.
 
     ``adjust`` lays another view over the stored bars, before any are folded.
     """
     bars: BarStore = store if as_of is None else AsKnown(store, as_of)  # type: ignore[assignment]
     bars = bars if adjust is None else adjust(bars)
-    return Folded(bars, store.timeframes(), lambda venue: market(config, venue))
+    folded = Folded(bars, store.timeframes(), lambda venue: market(config, venue))
+    return Valued(folded, reader(store.values, as_of=as_of))
 
 
 def features(
@@ -151,7 +154,7 @@ def _while_members(rows: pl.DataFrame, when: Mapping[str, SpanSet] | None) -> pl
 
 
 def _own(
-    bars: Folded,
+    bars: Valued,
     own: Mapping[str, str],
     instruments: Sequence[Instrument] | None,
     timeframe: Timeframe,

@@ -17,6 +17,7 @@ from gapless.cli.live import register as add_live
 from gapless.cli.operate import register as add_operate
 from gapless.cli.quality import register as add_quality
 from gapless.cli.universe import register as add_universe
+from gapless.cli.values import register as add_values
 from gapless.errors import GaplessError
 
 app = App(
@@ -27,7 +28,7 @@ app = App(
     help_on_error=False,
     suppress_keyboard_interrupt=False,  # main tells it, in words or as JSON
 )
-for add in (add_bars, add_features, add_live, add_universe, add_quality, add_operate):
+for add in (add_bars, add_features, add_live, add_universe, add_values, add_quality, add_operate):
     add(app)
 
 

@@ -216,6 +216,7 @@ def bars(
     adjust: Literal["none", "splits", "all"] = "none",
     adjust_as_of: str | None = None,
     output: Output = "",
+    values: bool = True,
     common: Common = COMMON,
 ) -> int:
     """Read bars: to the terminal, or to a .parquet, .csv or .feather file (- is CSV on stdout).
@@ -231,12 +232,14 @@ def bars(
     adjust_as_of
         Of those that had taken effect and were known by then; as --as-of if left out.
     """
+    values
+        Give bars that have none the funding rate and open interest known at their open; --no-values: bars as stored.
     from gapless.cli import render, write
 
     lake = common.open(create=False)
     frame = lake.bars(
         instrument, timeframe, start=start, end=end, as_of=as_of, fill=fill, adjust=adjust, adjust_as_of=adjust_as_of,
-        provenance=True,
+        provenance=True, values=values,
     )  # fmt: skip
     frame = lake.mark_sessions(frame, timeframe)
     if output:

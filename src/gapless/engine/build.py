@@ -144,7 +144,7 @@ def _build_all(
     """Steps 2 and 3."""
     staged: list[_Staged] = [[] for _ in wanted]
     workers, encoders = ThreadPoolExecutor(_WORKERS), ThreadPoolExecutor(_WORKERS)
-    joined = lru_cache(maxsize=_JOINED)(lambda name: store.pieces(jobs[0].timeframe, name))
+    joined = lru_cache(maxsize=_JOINED)(lambda name, columns: store.pieces(jobs[0].timeframe, name, columns))
     try:
         for built in workers.map(lambda series: _build_one(store, wanted, series, joined, encoders), jobs):
             report.add(built)

@@ -28,7 +28,7 @@ from gapless.segments import Piece, Stretch, stretches
 from gapless.series import Series
 from gapless.spans import LATEST, Span
 
-Pieces = Callable[[str], Sequence[Piece]]
+Pieces = Callable[[str, Sequence[str]], Sequence[Piece]]  # of an instrument, as far as these columns are read
 
 
 class Chain:
@@ -48,8 +48,11 @@ class Chain:
     def stretches(self) -> list[Stretch]:
         """The stretches of all bars there are, as far as possible those that it was built in."""
         timeframe = self.series.timeframe
-        mine = self.store.pieces(timeframe, str(self.series.instrument))
-        others = [self.pieces_of(name) for name in sorted({instrument for _, instrument in self.plan.others})]
+        mine = self.store.pieces(timeframe, str(self.series.instrument), self.plan.inputs)
+        read: dict[str, tuple[str, ...]] = {}
+        for column, name in sorted(self.plan.others):
+            read[name] = (*read.get(name, ()), column)
+        others = [self.pieces_of(name, read[name]) for name in sorted(read)]
         return stretches(mine, others, timeframe, self.known)
 
     def stands(self, stretch: Stretch, before: str) -> Segment | None:

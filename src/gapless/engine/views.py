@@ -5,8 +5,8 @@ A view answers what ``FeatureStore`` asks of bars; what it keeps of features (an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar
 
 import polars as pl
 
@@ -28,16 +28,19 @@ class BarStore(FeatureStore, Protocol):
     def facts(self, timeframe: Timeframe, instruments: Sequence[Instrument] | None = None) -> list[Facts]: ...
 
 
-class _View:
+_S = TypeVar("_S", bound=FeatureStore)
+
+
+class View(Generic[_S]):
     """A store seen differently; features go to it and come from it unless a subclass says otherwise."""
 
-    def __init__(self, store: BarStore) -> None:
+    def __init__(self, store: _S) -> None:
         self.store = store
 
     def present(self, timeframe: Timeframe) -> dict[str, SpanSet]:
         return self.store.present(timeframe)
 
-    def pieces(self, timeframe: Timeframe, name: str) -> Sequence[Piece]:
+    def pieces(self, timeframe: Timeframe, name: str, columns: Collection[str] = ()) -> Sequence[Piece]:
         rows = self.rows(timeframe, [name], None)
         return pieces(rows["ts"].to_physical().to_numpy(), rows["known_at"].to_physical().to_numpy(), timeframe)
 
@@ -78,7 +81,7 @@ class _View:
         return self.store.feature_sets(timeframe)
 
 
-class AsKnown(_View):
+class AsKnown(View[BarStore]):
     """The bars as they were known at a time. Nothing is stored for it: everything is computed."""
 
     def __init__(self, store: BarStore, as_of: int) -> None:
@@ -98,7 +101,7 @@ class AsKnown(_View):
         return {}
 
 
-class Adjusted(_View):
+class Adjusted(View[BarStore]):
     """The bars without the effect of corporate actions. Nothing is stored for it: everything is computed."""
 
     def __init__(self, store: BarStore, adjust: Callable[[Timeframe, pl.DataFrame], pl.DataFrame]) -> None:
@@ -125,7 +128,7 @@ class Adjusted(_View):
         return {}
 
 
-class Folded(_View):
+class Folded(View[BarStore]):
     """Longer bars that the store does not hold, folded from the longest shorter ones it does."""
 
     def __init__(self, store: BarStore, stored: Sequence[Timeframe], market: Callable[[str], Market]) -> None:
@@ -156,7 +159,7 @@ class Folded(_View):
         parts = [self._rows(timeframe, name, span, columns) for name in chosen]
         return pl.concat(parts) if parts else self.store.rows(timeframe, [], span, columns)
 
-    def pieces(self, timeframe: Timeframe, name: str) -> Sequence[Piece]:
+    def pieces(self, timeframe: Timeframe, name: str, columns: Collection[str] = ()) -> Sequence[Piece]:
         stored = self.base(timeframe, name) is None
         return self.store.pieces(timeframe, name) if stored else super().pieces(timeframe, name)
 

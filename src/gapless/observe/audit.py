@@ -38,6 +38,9 @@ class Audit:
         self.errors: list[dict[str, str]] = []
         self.handovers: list[dict[str, Any]] = []
 
+        self.values: dict[tuple[str, str], tuple[Counts, Mapping[str, int]]] = {}
+        self.residual: list[dict[str, str]] = []
+        self.derived: list[dict[str, Any]] = []
     def observe(self, event: Event) -> None:
         """Listen to one event."""
         match event:
@@ -65,6 +68,11 @@ class Audit:
         self.reasons.update(reasons)
 
     def handed_over(self, series: Series, asked: SpanSet, filled: SpanSet, *, before: str, to: str) -> None:
+    def told(self, instrument: str, name: str, counts: Counts, **tally: int) -> None:
+        """How it went for one kind of values of an instrument."""
+        self.values[instrument, name] = counts, tally
+        self.tally.update(tally)
+
         """What one source left open was asked of another, and came from it."""
         names = {"instrument": str(series.instrument), "timeframe": series.timeframe.name, "from": before, "to": to}
         counts = {"asked": asked.bars(series.timeframe), "filled": filled.bars(series.timeframe)}
@@ -86,7 +94,8 @@ class Audit:
 
     def totals(self) -> dict[str, int]:
         """The totals of CONTRACT's JSON shape."""
-        counts = asdict(sum(self.counts.values(), self.nameless))
+        values = (counts for counts, _ in self.values.values())
+        counts = asdict(sum((*self.counts.values(), *values), self.nameless))
         return counts | {name: self.tally[name] for name in ("requests", "retries", "failed")}
 
     def document(self, *, ended: int, outcome: str, gaps: list[dict[str, Any]]) -> dict[str, Any]:
@@ -103,11 +112,15 @@ class Audit:
             "paused_seconds": self.tally["paused_seconds"],
             "retries_by_reason": dict(self.retries.most_common()),
             "quarantined_by_reason": dict(self.reasons.most_common()),
-            "series": [self._series(s) for s in sorted(self.counts.keys() | self.per_series.keys())],
+            "series": [self._series(s) for s in sorted(self.counts.keys() | self.per_series.keys())] + self._values(),
             "errors": self.errors,
             "handovers": self.handovers,
             "gaps": gaps,
-        }
+        } | ({"residual": self.residual} if self.values else {})
+
+    def _values(self) -> list[dict[str, Any]]:
+        lines = sorted(self.values.items())
+        return [{"instrument": i, "name": name, **asdict(counts), **tally} for (i, name), (counts, tally) in lines]
 
     def _series(self, series: Series) -> dict[str, Any]:
         names = {"instrument": str(series.instrument), "timeframe": series.timeframe.name}

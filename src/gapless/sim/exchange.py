@@ -26,6 +26,7 @@ from gapless.sim.refusals import Refusal, Reply
 from gapless.sim.rules import APIS, MINUTE_WEIGHT, Api
 from gapless.sim.tape import Tape
 from gapless.sim.truths import Truths
+from gapless.sim.values import ValueTruth
 from gapless.sim.venue import Ask, Venue
 from gapless.sim.weights import Meter
 from gapless.sim.wire import split
@@ -59,6 +60,7 @@ class Exchange:
         self.clock = VenueClock(config.starts_at, speed=config.speed)
         self.faults = Faults(parse_faults(config.faults), config.seed, late_window=config.late_window)
         self.truths = Truths(config)
+        self.values = ValueTruth(self.truths["BINANCEUSDM"], config.seed, self.clock)
         self.requests: Counter[str] = Counter()
         self.venues = {api: Venue(api, self.truths[api.venue]) for api in APIS}
         self.tapes = {api: Tape(self.venues[api]) for api in APIS}

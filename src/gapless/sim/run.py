@@ -21,6 +21,7 @@ from gapless.sim.config import SimConfig
 from gapless.sim.exchange import Exchange
 from gapless.sim.rules import APIS
 from gapless.sim.server import application
+from gapless.sim.values import ValueTruth
 
 LOOPBACK = "127.0.0.1"
 
@@ -46,6 +47,11 @@ class Running:
     def markets(self) -> dict[str, Truth]:
         """What each venue serves: BINANCE (spot) and BINANCEUSDM."""
         return self.exchange.truths
+
+    @property
+    def values(self) -> ValueTruth:
+        """Funding rates and open interest of ``BINANCEUSDM``."""
+        return self.exchange.values
 
     @property
     def requests(self) -> int:

@@ -21,6 +21,7 @@ from gapless.sim.exchange import Exchange, Handled
 from gapless.sim.refusals import Reply
 from gapless.sim.rules import APIS, Api
 from gapless.sim.sockets import add_sockets, open_sockets
+from gapless.sim.value_desk import FUNDING, INTEREST, ValueDesk
 from gapless.sim.vendors import vendors
 from gapless.sim.vendors.desk import Desk
 from gapless.spans import SpanSet, Timeframe, iso, parse_duration, parse_time
@@ -34,6 +35,9 @@ def application(exchange: Exchange) -> web.Application:
     for api in APIS:
         for endpoint in ENDPOINTS:
             app.router.add_get(f"{api.prefix}/{endpoint}", partial(_vendor, exchange, api, endpoint))
+    desk = ValueDesk(exchange)
+    for path in (FUNDING, INTEREST):
+        app.router.add_get(path, partial(_values, desk, path))
     for vendor in vendors(exchange):
         app.router.add_get(vendor.root + "{path:/.*}", partial(_beside, Desk(exchange, vendor)))
     add_sockets(app, exchange)
@@ -46,6 +50,10 @@ def application(exchange: Exchange) -> web.Application:
 
 async def _vendor(exchange: Exchange, api: Api, endpoint: str, request: web.Request) -> web.StreamResponse:
     return await _send(exchange, exchange.handle(api, endpoint, request.query, request.remote or ""), request)
+
+
+async def _values(desk: ValueDesk, path: str, request: web.Request) -> web.StreamResponse:
+    return await _send(desk.exchange, desk.handle(path, request.query, request.remote or ""), request)
 
 
 async def _beside(desk: Desk, request: web.Request) -> web.StreamResponse:

@@ -18,8 +18,9 @@ import msgspec
 
 from gapless.bars import empty
 from gapless.errors import Faulty, Refused, SourceError, Throttled, UsageError
-from gapless.protocols import Http, Limits, Listing, Page
+from gapless.protocols import Http, Limits, Listing, Page, ValueSource
 from gapless.series import Instrument, Series
+from gapless.sources.binance_extra import values_of
 from gapless.sources.reading import MICROS_FROM, decoded, head, micros, page_of
 from gapless.spans import LATEST, SECOND, Span
 
@@ -134,6 +135,10 @@ class Binance:
         """The venue's clock, µs."""
         body = await http.get(f"{self.root}/time", {}, weight=1)
         return _micros(decoded(self.name, body, _clock).serverTime)
+
+    def values(self) -> Sequence[ValueSource]:
+        """Funding rates and open interest, where there are such."""
+        return values_of(self) if self.venue == "BINANCEUSDM" else ()
 
     def weight_of(self, bars: int) -> int:
         return self.weigh(bars)

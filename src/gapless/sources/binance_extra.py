@@ -1,26 +1,30 @@
 """Binance USD-M: funding rates and open interest, as values at times (docs/decisions/0012).
 
 Source: https://developers.binance.com/docs/derivatives/usds-margined-futures/market-data/rest-api (fundingRate,
-openInterestHist).
+openInterestHist). Neither counts against the weight of the minute: each has a limit of requests of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from gapless.bars import TS
-from gapless.errors import Faulty, UsageError
-from gapless.protocols import Http
+from gapless.errors import Faulty, SourceError
+from gapless.protocols import Http, Limits, Source, ValuePage
 from gapless.series import Instrument
 from gapless.sources.reading import decoded, micros
-from gapless.spans import DAY, HOUR, Span
+from gapless.spans import DAY, HOUR, MINUTE, Span
 
 FUNDING_PAGE, INTEREST_PAGE = 1000, 500
-_LONGEST = {"funding_rate": 9 * HOUR, "open_interest": 2 * HOUR}  # a value older than this says nothing of a bar
+FUNDING_PATH, INTEREST_PATH = "/fapi/v1/fundingRate", "/futures/data/openInterestHist"
+PERIOD = 5 * MINUTE
+REACH = 30 * DAY - 10 * MINUTE  # what is asked must not have grown too old on the way
 _NAME = "binance-usdm"
 _Time = Annotated[int, msgspec.Meta(ge=0, lt=10**17)]
 
@@ -41,39 +45,92 @@ _fundings = msgspec.json.Decoder(list[_Funding], strict=False)
 _interests = msgspec.json.Decoder(list[_Interest], strict=False)
 
 
+@dataclass(slots=True)
+class _Beside:
+    """What both have in common: the address and the errors of the source of bars, and limits of their own."""
+
+    beside: Source
+    name: str
+    base_url: str
+    limits: Limits
+
+    def used(self, headers: Mapping[str, str]) -> int | None:
+        """Nothing is said of this limit; the weight in the headers is another one."""
+        return None
+
+    def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> SourceError:
+        return self.beside.refusal(status, headers, body)
+
+
+@dataclass(slots=True)
+class FundingRates(_Beside):
+    """Funding rates beside a USD-M source, back to the listing. Make it with ``values_of``."""
+
+    value: str = "funding_rate"
+    path: str = FUNDING_PATH
+    every: int = HOUR  # of most symbols eight hours, of some four or one, and that changes
+    reach: int | None = None
+
+    async def fetch(self, http: Http, instrument: Instrument, span: Span) -> ValuePage:
+        """The first page: ascending from the start of the span; one that is not full tells all of the span."""
+        found, size = await _fundings_of(http, instrument, span)
+        full = found.height >= FUNDING_PAGE
+        end = int(found["ts"].to_physical()[-1]) + 1 if full else span.end
+        return ValuePage(found.select("ts", pl.col("funding_rate").alias("value")), Span(span.start, end), size)
+
+
+@dataclass(slots=True)
+class OpenInterest(_Beside):
+    """Open interest beside a USD-M source, every five minutes, thirty days back. Make it with ``values_of``."""
+
+    value: str = "open_interest"
+    path: str = INTEREST_PATH
+    every: int = PERIOD
+    reach: int | None = REACH
+
+    async def fetch(self, http: Http, instrument: Instrument, span: Span) -> ValuePage:
+        """The first page: of no more time than a page holds, so that whichever end a long answer keeps, none is cut."""
+        window = span.intersect(Span(span.start, span.start + INTEREST_PAGE * PERIOD))
+        found, size = await _interest_of(http, instrument, window, "5m")
+        return ValuePage(found.select("ts", pl.col("open_interest").alias("value")), window, size)
+
+
+def values_of(source: Source) -> tuple[FundingRates, OpenInterest]:
+    """What USD-M tells beside bars; a source without a limit has none here either."""
+    limited = bool(source.limits.weight)
+    funding = Limits(FUNDING_PAGE, 500 * limited, 300.0, 4)  # shared with fundingInfo
+    interest = Limits(INTEREST_PAGE, 1000 * limited, 300.0, 4)
+    return (
+        FundingRates(source, source.name, source.base_url, funding),
+        OpenInterest(source, source.name, source.base_url, interest),
+    )
+
+
 async def funding_rates(http: Http, instrument: Instrument, span: Span) -> pl.DataFrame:
     """The first page of funding rates inside ``span``: ``ts`` as told, to the millisecond, and ``funding_rate``."""
-    params = _params(instrument, span, FUNDING_PAGE)
-    rows = decoded(_NAME, await http.get("/fapi/v1/fundingRate", params, weight=1), _fundings)
-    values = [row.fundingRate for row in rows]
-    return _frame(instrument, span, [r.symbol for r in rows], [r.fundingTime for r in rows], "funding_rate", values)
+    return (await _fundings_of(http, instrument, span))[0]
 
 
 async def open_interest(http: Http, instrument: Instrument, span: Span, period: str = "5m") -> pl.DataFrame:
-    """The first page of open interest, in contracts, inside ``span`` (30 days back at most)."""
+    """A page of open interest, in contracts, inside ``span`` (30 days back at most)."""
+    return (await _interest_of(http, instrument, span, period))[0]
+
+
+async def _fundings_of(http: Http, instrument: Instrument, span: Span) -> tuple[pl.DataFrame, int]:
+    body = await http.get(FUNDING_PATH, _params(instrument, span, FUNDING_PAGE), weight=1)
+    rows = decoded(_NAME, body, _fundings)
+    values = [row.fundingRate for row in rows]
+    found = _frame(instrument, span, [r.symbol for r in rows], [r.fundingTime for r in rows], "funding_rate", values)
+    return found, len(body)
+
+
+async def _interest_of(http: Http, instrument: Instrument, span: Span, period: str) -> tuple[pl.DataFrame, int]:
     params = _params(instrument, span, INTEREST_PAGE) | {"period": period}
-    rows = decoded(_NAME, await http.get("/futures/data/openInterestHist", params, weight=1), _interests)
+    body = await http.get(INTEREST_PATH, params, weight=1)
+    rows = decoded(_NAME, body, _interests)
     values = [row.sumOpenInterest for row in rows]
-    return _frame(instrument, span, [r.symbol for r in rows], [r.timestamp for r in rows], "open_interest", values)
-
-
-def joined(bars: pl.DataFrame, values: pl.DataFrame, *, longest: int | None = None) -> pl.DataFrame:
-    """Bars with the newest value known at their open and not older than ``longest`` µs; null where there is none.
-
-    >>> bars = pl.DataFrame({"ts": [0, 60, 120]}).with_columns(pl.col("ts").cast(TS))
-    >>> rates = pl.DataFrame({"ts": [3], "funding_rate": [0.5]}).with_columns(pl.col("ts").cast(TS))
-    >>> joined(bars, rates, longest=100)["funding_rate"].to_list()
-    [None, 0.5, None]
-    """
-    names = [name for name in values.columns if name in _LONGEST]
-    if len(names) != 1:
-        raise UsageError("one column of values can be joined.", hint="funding_rate or open_interest, with ts")
-    name, age = names[0], longest or _LONGEST[names[0]]
-    told = values.select("ts", name, pl.col("ts").alias("told_at")).sort("ts")
-    bars = bars.drop(name, strict=False).sort("ts")
-    fresh = pl.col("ts").to_physical() - pl.col("told_at").to_physical() <= age
-    found = bars.join_asof(told, on="ts", strategy="backward")
-    return found.with_columns(pl.when(fresh).then(pl.col(name)).alias(name)).drop("told_at")
+    found = _frame(instrument, span, [r.symbol for r in rows], [r.timestamp for r in rows], "open_interest", values)
+    return found, len(body)
 
 
 def _params(instrument: Instrument, span: Span, limit: int) -> dict[str, str | int]:
@@ -86,11 +143,13 @@ def _frame(
 ) -> pl.DataFrame:
     if any(symbol != instrument.symbol for symbol in symbols):
         raise Faulty(f"{_NAME} was asked for {instrument} and answered with {sorted(set(symbols))[:3]}.")
-    stamps = micros(times)
+    stamps, numbers = micros(times), np.array(values, dtype=np.float64)
     if ((stamps < span.start - DAY) | (stamps >= span.end)).any():
         raise Faulty(f"{_NAME} {instrument} {span}: the answer holds values of other times.")
+    if not np.isfinite(numbers).all():
+        raise Faulty(f"{_NAME} {instrument} {span}: the answer holds values that are no numbers.")
     who = pl.Series("instrument", [str(instrument)] * len(stamps), dtype=pl.String)
-    frame = pl.DataFrame([who, pl.Series("ts", stamps).cast(TS), pl.Series(name, values, dtype=pl.Float64)])
-    return (
-        frame.filter(pl.col("ts").to_physical() >= span.start).unique("ts", keep="last", maintain_order=True).sort("ts")
-    )
+    frame = pl.DataFrame([who, pl.Series("ts", stamps).cast(TS), pl.Series(name, numbers)]).unique(maintain_order=True)
+    if not frame["ts"].is_unique().all():
+        raise Faulty(f"{_NAME} {instrument} {span}: two values of one time disagree.")
+    return frame.filter(pl.col("ts").to_physical() >= span.start).sort("ts")

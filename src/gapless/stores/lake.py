@@ -6,6 +6,7 @@ Layout, below the lake's directory:
     revisions/<timeframe>/   Delta, only ever added to: values that were superseded, with known_from and known_to
     features/<set>/<tf>/     Delta: instrument, ts, version, columns
     tail.sqlite              rows not folded into Parquet yet
+    values.sqlite            funding rates and open interest: values at times, what was believed before, their ledger
     meta.sqlite              ledger, coverage index, listings, runs, refused rows, feature sets, checkpoints
     audit/<run>.json         one document a run
     writer.lock              held for the length of one write
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,7 +28,7 @@ import polars as pl
 
 from gapless.bars import STORED, check_bars, conform, is_sorted_unique
 from gapless.errors import LakeError, LakeFull, LakeLocked, UsageError
-from gapless.protocols import Answer, Clock, Facts, Segment, WriteReport
+from gapless.protocols import Answer, Clock, Counts, Facts, Segment, ValueAnswer, WriteReport
 from gapless.segments import Piece
 from gapless.series import Instrument, Series
 from gapless.spans import EARLIEST, HOUR, Span, SpanSet, Timeframe
@@ -38,6 +39,7 @@ from gapless.stores.lock import WriterLock
 from gapless.stores.meta import Meta
 from gapless.stores.presence import Presence
 from gapless.stores.tail import Tail
+from gapless.stores.values import Values
 
 Columns = Mapping[str, pl.DataType]
 REVISIONS: dict[str, pl.DataType] = {
@@ -69,6 +71,7 @@ class Lake:
             self.root.mkdir(parents=True, exist_ok=True)
             self.meta = Meta(self.root / "meta.sqlite")
             self.tail = Tail(self.root / "tail.sqlite")
+        self.values = Values(self.root / "values.sqlite")
         self.clock = clock
         self.lock = WriterLock(self.root / "writer.lock", patience)
         self.folder = Folder(self)
@@ -76,7 +79,8 @@ class Lake:
         self._present: dict[Timeframe, Presence] = {}
 
     def close(self) -> None:
-        """Close the two SQLite files."""
+        """Close the SQLite files."""
+        self.values.close()
         self.meta.database.close()
         self.tail.database.close()
 
@@ -150,6 +154,11 @@ class Lake:
         """Append to the ledger; durable on return."""
         with self.writing("record"):
             self.meta.record(answers)
+
+    def keep_values(self, answer: ValueAnswer, frame: pl.DataFrame) -> Counts:
+        """Store values (``ts``, ``value``) with the answer they came in; durable on return."""
+        with self.writing("store values"):
+            return self.values.keep(answer, frame)
 
     # ------------------------------------------------------------ reading
 
@@ -248,8 +257,8 @@ class Lake:
 
     # ------------------------------------------------------------ features
 
-    def pieces(self, timeframe: Timeframe, name: str) -> list[Piece]:
-        """What an instrument's bars are made of."""
+    def pieces(self, timeframe: Timeframe, name: str, columns: Collection[str] = ()) -> list[Piece]:
+        """What an instrument's bars are made of, whichever of their columns are read."""
         return noted.pieces_of(self, timeframe, name)
 
     def state(self, name: str, series: Series, period: str) -> bytes | None:

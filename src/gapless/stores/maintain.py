@@ -26,7 +26,7 @@ def verify(lake: Lake, *, deep: bool = True) -> list[str]:
     ``deep`` also reads every row; without it only names, sizes and the databases are looked at.
     """
     problems = [f"meta.sqlite: {p}" for p in [lake.meta.database.check()] if p]
-    problems += lake.tail.verify()
+    problems += lake.tail.verify() + lake.values.verify()
     for log in logs(lake):
         problems += _overlaps(lake, log)
         for file in log.live():

@@ -1,0 +1,105 @@
+"""Verbs about values at times beside bars: funding rates and open interest."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from gapless.cli.options import COMMON, AsOf, Common, End, Output, Start, Universe, show
+
+
+def register(app: App) -> None:
+    """Add the verbs."""
+    values = App(name="values", help="Funding rates and open interest: values at times, beside bars.")
+    values.command(sync)
+    values.command(show_values, name="show")
+    values.command(list_values, name="list")
+    app.command(values)
+
+
+def sync(
+    *,
+    symbols: str | None = None,
+    universe: Universe = None,
+    names: str | None = None,
+    days: float | None = None,
+    start: Start = None,
+    end: End = None,
+    source: str | None = None,
+    base_url: str | None = None,
+    again: Annotated[bool, Parameter(negative="")] = False,
+    common: Common = COMMON,
+) -> int:
+    """Fetch the values that are missing, durably page by page; run again to go on after any interruption.
+
+    Parameters
+    ----------
+    symbols
+        VENUE:SYMBOL,… (a bare symbol needs --source).
+    names
+        funding_rate,open_interest; both if left out.
+    days
+        The last N days.
+    source
+        binance-usdm; otherwise the venue's own.
+    base_url
+        Another address of the source.
+    again
+        Ask for what was answered too: finds what the source revised since.
+    """
+    from gapless.app.valuing import sync as fetch
+    from gapless.app.valuing import wanted
+    from gapless.cli import render_values as render
+    from gapless.observe.progress import progress
+
+    options = {
+        "symbols": symbols, "universe": universe, "names": names, "days": days, "start": start, "end": end,
+        "source": source, "base_url": base_url, "again": again,
+    }  # fmt: skip
+    with common.trial() as lake:
+        wanted(lake, **options)  # type: ignore[arg-type] # a wrong call leaves no lake behind
+    run = fetch(wanted(common.open(), **options), progress())  # type: ignore[arg-type]
+    show(run.document) if common.json else render.synced(run.document)
+    return run.exit_code
+
+
+def show_values(
+    name: str,
+    instrument: str,
+    *,
+    start: Start = None,
+    end: End = None,
+    as_of: AsOf = None,
+    output: Output = "",
+    common: Common = COMMON,
+) -> int:
+    """Read values of one instrument: to the terminal, or to a file.
+
+    Parameters
+    ----------
+    name
+        funding_rate or open_interest
+    instrument
+        VENUE:SYMBOL
+    """
+    from gapless.cli import render, write
+
+    frame = common.open(create=False).values(name, instrument, start=start, end=end, as_of=as_of)
+    if output:
+        write.table(frame, output)
+    elif common.json:
+        show([write.plain(row) for row in frame.iter_rows(named=True)])
+    else:
+        render.frame(frame, f"{instrument} {name}")
+    return 0
+
+
+def list_values(*, common: Common = COMMON) -> int:
+    """List what there is of each instrument, and for which spans a source has answered."""
+    from gapless.app.valuing import lines
+    from gapless.cli import render_values as render
+
+    found = lines(common.open(create=False).store)
+    show(found) if common.json else render.listed(found)
+    return 0
