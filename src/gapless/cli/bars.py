@@ -215,8 +215,8 @@ def bars(
     fill: Literal["none", "flat"] = "none",
     adjust: Literal["none", "splits", "all"] = "none",
     adjust_as_of: str | None = None,
-    output: Output = "",
     values: bool = True,
+    output: Output = "",
     common: Common = COMMON,
 ) -> int:
     """Read bars: to the terminal, or to a .parquet, .csv or .feather file (- is CSV on stdout).
