@@ -231,9 +231,9 @@ def bars(
         Take the effect of splits, or of splits and dividends, out of prices and volumes.
     adjust_as_of
         Of those that had taken effect and were known by then; as --as-of if left out.
-    """
     values
         Give bars that have none the funding rate and open interest known at their open; --no-values: bars as stored.
+    """
     from gapless.cli import render, write
 
     lake = common.open(create=False)

@@ -37,10 +37,10 @@ class Audit:
         self.retries: Counter[str] = Counter()
         self.errors: list[dict[str, str]] = []
         self.handovers: list[dict[str, Any]] = []
-
         self.values: dict[tuple[str, str], tuple[Counts, Mapping[str, int]]] = {}
         self.residual: list[dict[str, str]] = []
         self.derived: list[dict[str, Any]] = []
+
     def observe(self, event: Event) -> None:
         """Listen to one event."""
         match event:
@@ -67,12 +67,12 @@ class Audit:
             self.counts[series] = self.counts.get(series, Counts()) + count
         self.reasons.update(reasons)
 
-    def handed_over(self, series: Series, asked: SpanSet, filled: SpanSet, *, before: str, to: str) -> None:
     def told(self, instrument: str, name: str, counts: Counts, **tally: int) -> None:
         """How it went for one kind of values of an instrument."""
         self.values[instrument, name] = counts, tally
         self.tally.update(tally)
 
+    def handed_over(self, series: Series, asked: SpanSet, filled: SpanSet, *, before: str, to: str) -> None:
         """What one source left open was asked of another, and came from it."""
         names = {"instrument": str(series.instrument), "timeframe": series.timeframe.name, "from": before, "to": to}
         counts = {"asked": asked.bars(series.timeframe), "filled": filled.bars(series.timeframe)}
