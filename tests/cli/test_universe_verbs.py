@@ -66,11 +66,14 @@ def test_a_declared_universe_from_nothing_to_bars(gapless: Callable[..., Any], v
     Path("gapless.toml").write_text(
         f'[sources.binance]\nbase_url = "{venue}"\n'
         '[universes.some]\nquote = ["USDT"]\nstatus = ["trading"]\nexclude = ["ETH*"]\n'
+        '[universes.list]\nsymbols = ["BINANCE:BTCUSDT"]\n'
         '[universes.best]\nquote = ["USDT"]\nrank = "median(quote_volume, 24) @ 1h"\ntop = 1\n'
     )
     words = ("--timeframes", "1h", "--start", "2025-05-01", "--end", "2025-05-05")
     assert gapless("instruments", "sync", "--source", "binance").code == 0
     assert gapless("universe", "show", "some").code == 2
+    assert gapless("universe", "show", "list", "--json").json["members"] == ["BINANCE:BTCUSDT"]
+    assert "rank: too few 1h bars of any candidate" in gapless("universe", "select", "best").out
     chosen = gapless("universe", "select", "some", "--json").json
     assert chosen["members"] == ["BINANCE:BTCUSDT", "BINANCE:SOLUSDT"]
     tests = {c["instrument"]: c["tests"] for c in chosen["candidates"]}
@@ -85,6 +88,8 @@ def test_a_declared_universe_from_nothing_to_bars(gapless: Callable[..., Any], v
     assert best["at"] == "2025-05-04T00:00:00Z"
     table = gapless("universe", "select", "best", "--as-of", "2025-05-04", "--every").out
     assert "1 members of 3 candidates" in table or "1 member of 3 candidates" in table
+    assert "nothing has a fresh bar at this time" in gapless("universe", "select", "best").out
+    assert "by the first test that failed: traded " in gapless("universe", "select", "best").out
     assert gapless("universe", "select", "bst", "--json").json["error"]["type"] == "UnknownName"
 
 

@@ -120,22 +120,39 @@ class Universe:
 
     # ------------------------------------------------------------ dated selections
 
-    def remember(self, time: Any = None) -> Stored:
-        """Select as of a time, and store the selection."""
+    def decide(self, time: Any = None) -> Stored:
+        """Select as of a time, with a document that says why."""
         verdicts, at = self.select(time), self.decided_at(time)
         members = tuple(v.instrument for v in verdicts if v.member)
         now = self.store.clock()
         document = {
             "universe": self.name, "at": iso(at), "known_at": iso(now), "definition": self.section.digest,
             "members": list(members), "candidates": [v.to_dict() for v in verdicts],
+            "notes": list(self._notes(verdicts)),
         }  # fmt: skip
-        stored = Stored(at, now, self.section.digest, members, document)
+        return Stored(at, now, self.section.digest, members, document)
+
+    def _notes(self, verdicts: Sequence[Verdict]) -> Iterator[str]:
+        """Why a selection may not be what was meant."""
+        for bars, wanted in _by_bars(self.section).items():
+            tests = {name: [v.tests[name].value for v in verdicts if name in v.tests] for name in wanted}
+            vain = [name for name, values in tests.items() if values and all(_missing(value) for value in values)]
+            if vain:
+                yield f"{', '.join(vain)}: too few {bars} bars of any candidate to measure it"
+        if verdicts and all("traded" in v.tests and not v.tests["traded"].passed for v in verdicts):
+            yield "nothing has a fresh bar at this time; --as-of looks at another"
+
+    def remember(self, time: Any = None) -> Stored:
+        """Select as of a time, and store the selection."""
+        decided = self.decide(time)
         with self.store.writing("store a selection"):
-            self.store.meta.selections.store(self.name, stored)
-        return stored
+            self.store.meta.selections.store(self.name, decided)
+        return decided
 
     def stored(self, time: Any = None) -> Stored | None:
-        """The newest stored selection as of a time that is not later."""
+        """The newest stored selection as of a time that is not later; of a list, which is never selected, itself."""
+        if not self.section.selects:
+            return self.decide(time)
         at = LATEST if time is None else Span.parse(time, LATEST).start
         return self.store.meta.selections.latest(self.name, at=at)
 
@@ -257,6 +274,10 @@ def _type(told: Mapping[str, str]) -> str:
     """What kind of instrument: as the venue says, a contract's kind, or spot where assets are exchanged."""
     said = told.get("type") or told.get("contract") or ("spot" if told.get("quote") else "")
     return said.lower()
+
+
+def _missing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _liquid(values: dict[str, float]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,8 +17,12 @@ def imported(counts: Mapping[str, Any]) -> None:
     shown = ("read", "written", "instruments", "versions")
     words = [f"{n:,} {name}" for name, n in counts.items() if name != "notes" and (n or name in shown)]
     out.print(" · ".join(words), highlight=False)
-    for note in counts.get("notes", ()):
-        out.print(f"! {note}", style="yellow", highlight=False)
+    _notes(counts)
+
+
+def _notes(document: Mapping[str, Any]) -> None:
+    for note in document.get("notes", ()):
+        console().print(f"! {note}", style="yellow", highlight=False)
 
 
 def actions(lines: Sequence[Mapping[str, Any]]) -> None:
@@ -59,6 +64,15 @@ def selection(document: Mapping[str, Any], every: bool) -> None:
     out.print(table)
     hidden = f"; {len(rows) - len(shown)} of other kinds are not shown (--every)" if len(shown) < len(rows) else ""
     out.print(f"{len(document['members'])} members of {len(rows)} candidates{hidden}", highlight=False)
+    failed = Counter(_first_failed(r["tests"]) for r in rows if not r["member"])
+    if failed:
+        words = ", ".join(f"{name} {count}" for name, count in failed.most_common())
+        out.print(f"not chosen, by the first test that failed: {words}", highlight=False)
+    _notes(document)
+
+
+def _first_failed(tests: Mapping[str, Mapping[str, Any]]) -> str:
+    return next((name for name, test in tests.items() if not test["passed"]), "rank")
 
 
 def _misses_words(row: Mapping[str, Any]) -> bool:
@@ -73,7 +87,7 @@ def _outcome(test: Mapping[str, Any] | None) -> Text:
     text = f"{value:,.6g}" if isinstance(value, float) else "–" if value is None else str(value)
     if value is None and test["passed"]:
         text = "✓"
-    return Text(text, style="" if test["passed"] else "red")
+    return Text(text if test["passed"] else f"{text} ✗", style="" if test["passed"] else "red")
 
 
 def _short(time: str | None) -> str:
