@@ -22,9 +22,9 @@ from gapless.conformance.bench import (
 from gapless.conformance.changes import Json, dumped, less, micros_in, more, other_values, with_rows
 from gapless.conformance.subject import Subject
 from gapless.errors import Faulty, Refused, SourceError, Throttled
-from gapless.protocols import Page
+from gapless.protocols import Page, Paged
 from gapless.series import Series
-from gapless.spans import LATEST, SECOND, Span, iso
+from gapless.spans import LATEST, SECOND, Span, Timeframe, iso
 
 Check = Callable[[Subject], None]
 _PAGE_SIZES = (2, 3, 7, 64)
@@ -219,6 +219,19 @@ def a_page_has_a_price(subject: Subject) -> None:
     expect(source.settle >= 0, f"settle is {source.settle}")
 
 
+def what_it_says_of_pages_is_so(subject: Subject) -> None:
+    """Where ``page_of`` tells how many bars a page holds, it does, and no timeframe has more than ``page_bars``."""
+    source = subject.make()
+    if not isinstance(source, Paged):
+        return
+    told = {name: source.page_of(timeframe) for name, timeframe in Timeframe.ALL.items()}
+    expect(all(2 <= bars <= source.limits.page_bars for bars in told.values()), f"pages are said to hold {told}")
+    for size in (*_PAGE_SIZES, source.limits.page_bars):
+        sure = min(size, told[subject.series.timeframe.name], len(subject.opens))
+        held = page_at(subject, subject.span, size).frame.height
+        expect(held >= sure, f"{held} bars came on a page that is said to hold {sure}")
+
+
 def keys_are_never_told(subject: Subject) -> None:
     """The key is in no address, no text of the source, and no error, even where the vendor repeats it."""
     if not subject.secret:
@@ -282,5 +295,5 @@ CHECKS: tuple[Check, ...] = (
     the_columns_are_the_schemas, a_torn_answer_is_a_fault, order_and_repetition_do_not_matter,
     two_rows_of_one_time_that_disagree_are_a_fault, the_unit_of_times_may_change, unknown_fields_are_ignored,
     missing_fields_are_faults, another_spans_bars_are_caught, refusals_are_told_apart, the_clock_is_never_ahead,
-    names_go_both_ways, a_page_has_a_price, keys_are_never_told,
+    names_go_both_ways, a_page_has_a_price, what_it_says_of_pages_is_so, keys_are_never_told,
 )  # fmt: skip

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gapless.engine.bulk import picked
-from gapless.engine.prices import ROUND_TRIP, WIRE_BYTES, cost, merged, moved
+from gapless.engine.prices import ROUND_TRIP, WIRE_BYTES, cost, merged, moved, page_bars
 from gapless.protocols import Offer, Source
 from gapless.series import Series
 from gapless.spans import Span, SpanSet, iso
@@ -100,7 +100,7 @@ def plan(
         files = list(_files(series, spans, (offers or {}).get(series, ()), source))
         left = spans - SpanSet.of(*(offer.span for task in files for offer in task.files))
         for span in _tasks(series, left, source) if pages else ():
-            requests, costs = cost(span.bars(series.timeframe), source)
+            requests, costs = cost(span.bars(series.timeframe), source, series.timeframe)
             tasks.append(Task(source.name, series, span, requests))
             weight += costs
             size += span.bars(series.timeframe) * WIRE_BYTES
@@ -124,7 +124,7 @@ def _files(series: Series, spans: SpanSet, offers: Sequence[Offer], source: Sour
 
 def _tasks(series: Series, spans: SpanSet, source: Source) -> Iterator[Span]:
     """Steps 1 and 2."""
-    size, page = series.timeframe.micros, source.limits.page_bars
+    size, page = series.timeframe.micros, page_bars(source, series.timeframe)
     most = (TASK_PAGES * (page - 1)) * size
     for span in merged(spans, series, source):
         for start in range(span.start, span.end, most):

@@ -26,6 +26,7 @@ import polars as pl
 
 from gapless.bars import VALUES
 from gapless.engine.fetch import PacedHttp
+from gapless.engine.prices import page_bars
 from gapless.engine.venue import Venue
 from gapless.errors import Faulty
 from gapless.events import Fetched
@@ -243,7 +244,7 @@ class Walk:
         limit, size = timeframe.floor(edge), timeframe.micros
         ends: list[int] = []
         for cut in range(2 * AGREEING):
-            start = limit - (self.http.source.limits.page_bars - 2 - cut) * size
+            start = limit - (page_bars(self.http.source, timeframe) - 2 - cut) * size
             page = await self._ask(Span(start, self.venue.now() + size), Series(self.series.instrument, timeframe))
             ends += [int(_opens(page.frame)[-1])] if page.frame.height else []
             if len(ends) == AGREEING or cut + 1 - len(ends) == AGREEING:

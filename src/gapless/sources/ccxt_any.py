@@ -24,7 +24,7 @@ from gapless.series import Instrument, Series
 from gapless.sources.reading import micros, page_of
 from gapless.spans import SECOND, Span
 
-PAGE_BARS = 500  # nearly every exchange gives as many
+PAGE_BARS = 500  # where ccxt does not know how many an exchange gives; nearly all give as many
 SETTLE = 10 * SECOND
 _T = TypeVar("_T")
 
@@ -40,7 +40,7 @@ def ccxt(
     client = _client(exchange, market)
     if base_url:
         client.urls["api"] = _moved(client.urls["api"], base_url.rstrip("/"))
-    limits = Limits(page_bars=PAGE_BARS, weight=weight, window=60.0, concurrency=1)
+    limits = Limits(page_bars=_page_bars(client, market), weight=weight, window=60.0, concurrency=1)
     return Ccxt(f"ccxt-{exchange}", venue or exchange.upper(), base_url or f"ccxt:{exchange}", limits, SETTLE, client)
 
 
@@ -151,6 +151,14 @@ def _client(exchange: str, market: str) -> Any:
     if exchange.startswith("binance"):
         client.options["fetchMarkets"] = {"types": ["linear" if market != "spot" else "spot"]}
     return client
+
+
+def _page_bars(client: Any, market: str) -> int:
+    """What ccxt knows of the exchange's pages. One asked for more answers fewer, or an error."""
+    told = (getattr(client, "features", None) or {}).get(market) or {}
+    told = told.get("linear") or told  # contracts: those settled in dollars
+    limit = (told.get("fetchOHLCV") or {}).get("limit")
+    return limit if isinstance(limit, int) and limit >= 2 else PAGE_BARS
 
 
 def _moved(urls: Any, base: str) -> Any:

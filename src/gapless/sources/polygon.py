@@ -162,6 +162,10 @@ class Polygon:
         params = {"active": "true" if active else "false", "sort": "ticker", **market}
         return await self._rows(http, reference.TICKERS, params)
 
+    def page_of(self, timeframe: Timeframe) -> int:
+        """Whole bars among 50,000 minutes or days without a silent one."""
+        return (PAGE_BARS - 1) // base if (base := _base(timeframe)) > 1 else PAGE_BARS
+
     def weight_of(self, bars: int) -> int:
         return 1
 

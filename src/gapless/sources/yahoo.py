@@ -28,7 +28,8 @@ from gapless.sources.yahoo_chart import ANSWER, Result, SplitEvent, as_traded, b
 from gapless.spans import DAY, MINUTE, SECOND, Span, Timeframe
 
 VENUES = ("XNAS", "XNYS", "ARCX", "BATS", "YAHOO")  # YAHOO: names as they are there (^TNX, BTC-USD)
-PAGE_BARS = 7 * 1440  # a week of minutes is the most that one answer gives
+PAGE_BARS = 60 * 288  # all there is of 5m
+_PAGES = {"1m": 7 * 1440}  # the most that one answer gives is eight days of minutes
 SETTLE = 15 * MINUTE  # many exchanges are told with that delay
 _AGENT = {"User-Agent": "Mozilla/5.0 (compatible; gapless)"}  # without a browser's name it answers 429
 _QUARTER = Timeframe(91 * DAY, "3mo")  # only asked for what happened in it
@@ -86,7 +87,7 @@ class Yahoo:
     async def fetch(self, http: Http, series: Series, span: Span) -> Page:
         """The first page of ``span``. Raises Faulty for an answer that cannot be true."""
         timeframe = series.timeframe
-        asked = Span(span.start, min(span.end, timeframe.ceil(span.start) + self.limits.page_bars * timeframe.micros))
+        asked = Span(span.start, min(span.end, timeframe.ceil(span.start) + self._page(timeframe) * timeframe.micros))
         if not asked.bars(timeframe):
             return Page(empty(), Span(span.start, span.start))
         splits = [] if self.adjusted else await self._splits_of(http, series)
@@ -127,6 +128,10 @@ class Yahoo:
         """Its name for an instrument: classes of a share have a dash."""
         return _CLASS.sub(r"\1-\2", instrument.symbol) if self.venue != "YAHOO" else instrument.symbol
 
+    def page_of(self, timeframe: Timeframe) -> int:
+        """A week of minutes, and of longer bars as many as there are."""
+        return _PAGES.get(timeframe.name, PAGE_BARS)
+
     def weight_of(self, bars: int) -> int:
         return 1
 
@@ -144,6 +149,9 @@ class Yahoo:
         return Refused(said, hint=_hint(status, said))
 
     # ---- asking
+
+    def _page(self, timeframe: Timeframe) -> int:
+        return min(self.limits.page_bars, self.page_of(timeframe))
 
     def _interval(self, series: Series) -> str:
         if series.timeframe.name not in _INTERVALS:
