@@ -9,17 +9,28 @@ import asyncio
 import errno
 import os
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from gapless.engine.backfill import Options, Outcome, backfill, clock_skew, fetch_listings, run_backfill
+from gapless.engine.backfill import (
+    Options,
+    Outcome,
+    Part,
+    backfill,
+    clock_skew,
+    fetch_listings,
+    run_backfill,
+    run_together,
+)
 from gapless.engine.fetch import Patience, wall_clock
 from gapless.engine.plan import Plan, plan
 from gapless.errors import Faulty, LakeFull
 from gapless.events import ClockSkewed, Event, Fetched, Observer, RowsWritten, TaskDone, nobody
-from gapless.protocols import Clock, Store
+from gapless.protocols import Clock, Http, Page, Store
 from gapless.series import Instrument, Series
 from gapless.sim import Running, SimConfig, running
 from gapless.sources.binance import Binance, spot, usdm
@@ -409,6 +420,42 @@ def test_callers_without_a_loop_can_backfill_list_and_ask_the_time(store) -> Non
         assert not interrupted
         assert [x.instrument.symbol for x in fetch_listings(source)] == ["BTCUSDT", "ETHUSDT"]
         assert 89.0 < clock_skew(source) < 90.1
+
+
+class Behind:
+    """A source that answers nothing before another one is done."""
+
+    def __init__(self, source: Binance, done: threading.Event) -> None:
+        self.source, self.done = source, done
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.source, name)
+
+    async def fetch(self, http: Http, series: Series, span: Span) -> Page:
+        for _ in range(3000):
+            if self.done.is_set():
+                return await self.source.fetch(http, series, span)
+            await asyncio.sleep(0.01)
+        raise AssertionError("the other source did not go on")
+
+
+def test_no_source_waits_for_another(store) -> None:
+    """One that gives nothing until the other is done: both are complete."""
+    with running(venue()) as sim:
+        quick, slow, done = spot(sim.url, weight=0), usdm(sim.url, weight=0), threading.Event()
+        first, second = wanted(sim, slow, DAYS), wanted(sim, quick, DAYS)
+        left = {task.series for task in second.tasks}
+
+        def listen(event: Event) -> None:
+            if isinstance(event, TaskDone):
+                left.discard(event.series)
+                done.set() if not left else None
+
+        parts = [Part(first, Behind(slow, done), options=QUICK), Part(second, quick, options=QUICK)]
+        outcomes, interrupted = run_together(parts, store, run="r", observer=listen)
+        complete(sim, store, outcomes)
+        assert {outcome.series.instrument.venue for outcome in outcomes} == {"BINANCE", "BINANCEUSDM"}
+        assert not interrupted
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -224,6 +224,40 @@ async def _grace(stop: asyncio.Event, seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one source is to give."""
+
+    plan: Plan
+    source: Source
+    archive: Archive | None = None
+    options: Options | None = None
+
+
+def run_together(
+    parts: Sequence[Part], store: Store, *, run: str, observer: Observer = nobody
+) -> tuple[list[Outcome], bool]:
+    """``backfill`` of all parts at once, for callers without an event loop; True when Ctrl-C or SIGTERM ended it early.
+
+    No source waits for another: each has its own connection, pace and patience.
+    """
+
+    async def main() -> tuple[list[Outcome], bool]:
+        stop = asyncio.Event()
+        with signals(stop):
+            works = [
+                backfill(
+                    part.plan, part.source, store, run=run, archive=part.archive, observer=observer, stop=stop,
+                    options=part.options,
+                )
+                for part in parts
+            ]  # fmt: skip
+            outcomes = await asyncio.gather(*works)
+        return [outcome for found in outcomes for outcome in found], stop.is_set()
+
+    return asyncio.run(main())
+
+
 def run_backfill(
     plan: Plan,
     source: Source,
@@ -234,17 +268,8 @@ def run_backfill(
     observer: Observer = nobody,
     options: Options | None = None,
 ) -> tuple[list[Outcome], bool]:
-    """``backfill`` for callers without an event loop; True when Ctrl-C or SIGTERM ended it early."""
-
-    async def main() -> tuple[list[Outcome], bool]:
-        stop = asyncio.Event()
-        with signals(stop):
-            outcomes = await backfill(
-                plan, source, store, run=run, archive=archive, observer=observer, stop=stop, options=options
-            )
-        return outcomes, stop.is_set()
-
-    return asyncio.run(main())
+    """``run_together`` of one source."""
+    return run_together([Part(plan, source, archive, options)], store, run=run, observer=observer)
 
 
 @contextmanager
