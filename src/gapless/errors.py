@@ -52,14 +52,14 @@ class ConfigError(UsageError):
 
 
 class UnknownName(UsageError):  # noqa: N818 - reads as what it says
-    """A name that does not exist.
+    """A name that does not exist; ``kind``, ``name`` and ``known`` for whoever knows of more names.
 
     >>> str(UnknownName("timeframe", "1min", ["1m", "5m"]))
     "unknown timeframe '1min'. Hint: did you mean '1m'? Known: 1m, 5m"
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, hint: str = "") -> None:
-        known = list(known)
+        self.kind, self.name, self.known = kind, name, (known := list(known))
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         parts = [f"did you mean '{near[0]}'?"] if near else []
         if known and len(known) <= 40:

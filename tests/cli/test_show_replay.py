@@ -56,3 +56,17 @@ def test_the_detectors_rules_over_real_days(tmp_path: Path) -> None:
     assert [p["signalled_at"] for p in found["positions"]] == [a["ts"] for a in found["alerts"]]
     assert all(p["mfe"] >= 0 >= p["mae"] for p in found["positions"])
     assert gapless(tmp_path, "alerts", "list") == []
+
+
+def test_a_replay_says_which_instruments_of_a_rule_have_no_part_in_it(tmp_path: Path) -> None:
+    """Named by the rule, but not stored, or left out of --symbols: told, and the others are looked at."""
+    named = 'cooldown = "60m"\ninstruments = ["BINANCEUSDM:LINKUSDT", "BINANCEUSDM:NOPEUSDT"]'
+    (tmp_path / "gapless.toml").write_text(CONFIG.replace('cooldown = "60m"', named))
+    file = next(ARCHIVE.glob("LINKUSDT-1m-2026-02.zip"))
+    gapless(tmp_path, "import", str(file), "--venue", "BINANCEUSDM", "--timeframe", "1m")
+    found = gapless(tmp_path, "alerts", "replay", "--start", "2026-02-19", "--end", "2026-02-20")
+    assert found["unwatched"] == {"initiator": ["BINANCEUSDM:NOPEUSDT"]}
+    assert found["rules"]["initiator"]["looked"] == 1440
+    command = [sys.executable, "-m", "gapless", "alerts", "replay", "--start", "2026-02-19", "--end", "2026-02-20"]
+    shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert "rule 'initiator' also names BINANCEUSDM:NOPEUSDT" in shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
@@ -71,6 +72,23 @@ def test_a_halted_instrument_is_not_awaited_for_ever() -> None:
     assert [m.present.all() for m in gate.ready(0)] == [True]
     gate.add([bar(n, DORMANT + 2) for n in NAMES[1:]])
     assert gate.ready(0) == []
+
+
+def test_an_instrument_that_is_late_only_because_nobody_waited_is_awaited_again() -> None:
+    """Its bar came in time by the venue's clock, after the others': the next one is waited for. A healed one is not."""
+    gate = barrier()
+    for k in range(DORMANT + 1):
+        gate.add([bar(n, k) for n in NAMES[1:]])
+        gate.ready((k + 1) * MINUTE + GRACE)
+    healed = replace(bar("X:S0", DORMANT), said_at=0)
+    assert gate.add([healed]) == [healed]
+    gate.add([bar(n, DORMANT + 1) for n in NAMES[1:]])
+    assert len(gate.ready(0)) == 1
+    gate.add([bar(n, DORMANT + 2) for n in NAMES[1:]])
+    assert gate.add([bar("X:S0", DORMANT + 1)]) == [bar("X:S0", DORMANT + 1)]
+    assert gate.ready(0) == []
+    gate.add([bar("X:S0", DORMANT + 2)])
+    assert [m.present.all() for m in gate.ready(0)] == [True]
 
 
 def test_the_last_word_stands() -> None:

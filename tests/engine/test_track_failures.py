@@ -13,7 +13,8 @@ import pytest
 from gapless.app.desks import desk
 from gapless.bars import TS
 from gapless.config import Config
-from gapless.engine.rows import moments
+from gapless.engine.barrier import FIELDS, Moment
+from gapless.engine.rows import bars_frame, moments
 from gapless.engine.track import Track
 from gapless.engine.warm import warm
 from gapless.errors import LakeFull
@@ -21,6 +22,7 @@ from gapless.protocols import Heard
 from gapless.spans import DAY, MINUTE, Timeframe, parse_time
 from gapless.stores.journal import Journal
 from gapless.stores.lake import Lake
+from gapless.stores.moments import MomentWriter
 
 M1 = Timeframe.parse("1m")
 T0 = parse_time("2025-06-03T00:00")
@@ -110,3 +112,21 @@ def test_a_full_disk_while_deciding_again_leaves_nothing_undecided(tmp_path: Pat
     assert found is not None
     keys = ["ts", "instrument"]
     assert found.sort(keys).equals(rows.sort(keys), null_equal=True)
+
+
+def test_a_bar_that_the_store_does_not_keep_is_not_decided(tmp_path: Path) -> None:
+    """Whatever is wrong with it, its time too: it is left out of its bar time, the others stay."""
+    lake, journal = Lake(tmp_path / "lake", clock=lambda: T0 + 5 * MINUTE), Journal(tmp_path / "live.sqlite")
+    track = Track(desk(CONFIG, M1, NAMES, features=None), lake, journal, clock=lambda: T0)
+    writer = MomentWriter(lake, M1, source="live")
+
+    def told(minute: int, high: float) -> tuple[bool, ...]:
+        values = np.full((len(FIELDS), len(NAMES)), 1.0)
+        values[FIELDS.index("high")] = (2.0, high, 2.0)
+        moment = Moment(T0 + minute * MINUTE, np.ones(len(NAMES), dtype=np.bool_), values)
+        track.leave_out(moment, writer.append(bars_frame(NAMES, moment)))
+        return tuple(moment.present.tolist())
+
+    assert told(1, 2.0) == (True, True, True)
+    assert told(2, 0.5) == (True, False, True)  # its high is below its low
+    assert told(9, 2.0) == (False, False, False)  # it is not that late yet

@@ -11,7 +11,7 @@ import numpy as np
 
 from gapless.alerts.position import Position, fold, stories
 from gapless.alerts.results import summary
-from gapless.app.desks import desk
+from gapless.app.desks import desk, unwatched
 from gapless.app.lake import Lake
 from gapless.engine.desk import Desk
 from gapless.engine.rows import moments
@@ -77,7 +77,8 @@ def replay(
     """Run rules and positions over stored bars through the code that decides live; nothing is stored, nobody is told.
 
     Without ``start``: from where the live run of this lake began, with the instruments it looked after; then the
-    alerts are those of ``gapless alerts list``. With one, rules begin there without memory.
+    alerts are those of ``gapless alerts list``. With one, rules begin there without memory. ``unwatched``: instruments
+    that rules name and that have no part in it.
     """
     bars = Timeframe.parse(timeframe) if timeframe else _only_timeframe(lake)
     names = _names(lake, bars, symbols)
@@ -95,6 +96,7 @@ def replay(
         "positions": [p.to_dict() for p in folded(events)],
         "rules": {name: count.to_dict() for name, count in table.rules.counts().items()},
         "never_passing": [str(n) for n in table.rules.never_passing(1)],
+        "unwatched": unwatched(table.rules.rules, names),
     }  # fmt: skip
 
 

@@ -6,7 +6,8 @@ Names under ``[features]`` may stand in rules and profiles, and in each other: t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 
 from gapless.alerts.profiles import inputs as profile_inputs
 from gapless.alerts.rule import Rule, check_names
@@ -60,7 +61,7 @@ def desk(config: Config, timeframe: Timeframe, instruments: Sequence[str], *, fe
         opens={rule.name: rule.opens for rule in rules if rule.opens},
         groups=config.groups,
     )
-    _check(rules, profiles, duties, instruments)
+    _check(rules, duties, meanings)
     return Desk(duties, Rules(rules, instruments, timeframe, config.groups), profiles)
 
 
@@ -76,18 +77,36 @@ def _stored(config: Config, timeframe: Timeframe, names: Sequence[str] | None) -
     return found
 
 
-def _check(rules: Sequence[Rule], profiles: Mapping[str, object], duties: Duties, instruments: Sequence[str]) -> None:
+def _check(rules: Sequence[Rule], duties: Duties, meanings: Mapping[str, str]) -> None:
     """Every text that is looked at can be computed: told with the rule that names it."""
     for text, expression in duties.inputs.items():
         try:
             plan({"x": expression})
         except UsageError as error:
             owner = next((f"alerts.{r.name}" for r in rules if text in r.inputs), "positions")
-            raise ConfigError(f"{owner}: '{text}': {error.message}", hint=error.hint) from None
-    for rule in rules:
-        strangers = sorted(set(rule.instruments) - set(instruments))
-        if strangers and len(strangers) == len(rule.instruments):
-            raise ConfigError(f"alerts.{rule.name} watches {strangers[0]}, which is not looked after.", hint="add it")
+            if isinstance(error, UnknownName) and error.kind == "column":  # it may be one of [features], misspelt
+                error.hint = UnknownName(error.kind, error.name, [*meanings, *error.known]).hint
+            said = error.message.removeprefix("feature 'x': ")
+            raise ConfigError(f"{owner}: '{text}': {said}", hint=error.hint) from None
+
+
+def unwatched(rules: Iterable[Rule], instruments: Sequence[str]) -> dict[str, list[str]]:
+    """The instruments that rules name and that are not among these, by rule."""
+    found = {rule.name: sorted(set(rule.instruments) - set(instruments)) for rule in rules}
+    return {name: strangers for name, strangers in found.items() if strangers}
+
+
+def check_watched(rules: Iterable[Rule], instruments: Sequence[str]) -> None:
+    """Raise ConfigError, listing all, when rules name instruments that nobody looks after."""
+    problems = [
+        f"alerts.{name}: {stranger} is not watched" + (f"; did you mean {near[0]}?" if near else "")
+        for name, strangers in unwatched(rules, instruments).items()
+        for stranger in strangers
+        for near in [get_close_matches(stranger, instruments, n=1, cutoff=0.8)]
+    ]
+    if problems:
+        hint = "add it to what is looked after ([live] symbols or universe), or take it out of the rule"
+        raise ConfigError("rules name instruments that are not watched:\n  " + "\n  ".join(problems) + "\n", hint=hint)
 
 
 def venues(instruments: Sequence[str]) -> dict[str, list[str]]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gapless.alerts.alert import Alert
-from gapless.app.desks import desk, venues
+from gapless.app.desks import check_watched, desk, venues
 from gapless.app.lake import Lake
 from gapless.app.markets import live_source, patience, source, source_name
 from gapless.app.runs import Run, running
@@ -31,7 +31,7 @@ from gapless.engine.live import Live, LiveOptions
 from gapless.engine.mend import Listening, Side
 from gapless.engine.poll import Poll
 from gapless.engine.track import Track
-from gapless.engine.venue_time import VenueTime, earliest
+from gapless.engine.venue_time import VenueTime, latest
 from gapless.errors import LakeLocked, UnknownName, UsageError
 from gapless.events import Observer, nobody
 from gapless.notify import message
@@ -160,6 +160,7 @@ class Desktop:
         self.lake, self.wanted, self.observer, self.run_id = lake, wanted, observer, run
         self.instruments = _instruments(lake, wanted)
         self.timeframes = _timeframes(lake, wanted)
+        check_watched(lake.config.rules(), self.instruments)
         names = lake.config.live.features
         self.desks = {t: desk(lake.config, t, self.instruments, features=names) for t in self.timeframes}
         everyone = sorted({name for d in self.desks.values() for name in d.instruments})
@@ -185,7 +186,7 @@ class Desktop:
         )  # fmt: skip
 
     def _now(self) -> int:
-        return earliest(self.clocks.values())
+        return latest(self.clocks.values())
 
     def _side(self, venue: str, names: list[str]) -> Side:
         config, clock = self.lake.config, self.clocks[venue]

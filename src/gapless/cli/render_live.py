@@ -96,6 +96,9 @@ def replayed(found: Mapping[str, Any]) -> None:
     out.print(table)
     for lack in found["never_passing"]:
         out.print(lack, style="yellow", highlight=False)
+    for name, strangers in found["unwatched"].items():
+        text = f"rule '{name}' also names {', '.join(strangers)}: not stored, or not asked for"
+        out.print(text, style="yellow", highlight=False)
     if found["positions"]:
         positions(found["positions"])
     out.print(

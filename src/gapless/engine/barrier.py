@@ -2,8 +2,9 @@
 
 A bar time is given out when every instrument that is awaited has its final bar, or when the venue's clock has passed
 its close by ``grace``; an earlier one always comes before a later one. An instrument that was missing the last
-``DORMANT`` times is not awaited until it speaks again, so that a halted one does not hold everybody up. A bar
-that comes after its time was given out is *late*: the engine takes it through the correction path.
+``DORMANT`` times is not awaited until it speaks again, so that a halted one does not hold everybody up; as nobody waits
+for it, it may then be late, but in time by its venue's clock. A bar that comes after its time was given out is *late*:
+the engine takes it through the correction path.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ class Barrier:
                 continue
             if self.given is not None and bar.ts <= self.given:
                 late.append(bar)
+                self._awake(i, bar)
             else:
                 self._put(i, bar)
         return late
@@ -86,6 +88,13 @@ class Barrier:
             at.present[i] = True
             at.waits -= bool(self._absent[i] < DORMANT)
         at.values[: len(bar.values), i] = bar.values  # said again: the venue's last word stands
+
+    def _awake(self, i: int, bar: Heard) -> None:
+        """Await an instrument again whose bar is late only because it was not awaited."""
+        if self._absent[i] >= DORMANT and bar.ts == self.given and 0 < bar.said_at <= self.deadline(bar.ts):
+            self._absent[i] = 0
+            for at in self._gathering.values():
+                at.waits += not at.present[i]
 
     def _fresh(self) -> _Gathering:
         count = len(self.instruments)

@@ -251,8 +251,7 @@ class Live:
         if report is not None and not report.written and not report.corrected:
             return
         await self._doubt(report)
-        refused = {str(s.instrument) for s in report.refused} if report is not None else set()
-        await self._again(timeframe, [bar for bar in bars if bar.instrument not in refused])
+        await self._again(timeframe, [bar for bar in bars if report is None or _holds(report, bar, timeframe)])
 
     async def _again(self, timeframe: Timeframe, bars: Sequence[Heard]) -> None:
         """Decide again from the oldest of these, which are stored."""
@@ -374,3 +373,9 @@ class Live:
         while not self._inbox.empty() or self.mender.busy:
             await self._take_all(await self._next())
             self.mender.ask(go_on)
+
+
+def _holds(report: WriteReport, bar: Heard, timeframe: Timeframe) -> bool:
+    """Did this bar pass the store's check?"""
+    held = report.held.get(Series.parse(bar.instrument, timeframe))
+    return held is not None and held.contains(bar.ts)

@@ -81,9 +81,11 @@ class Track:
 
     def leave_out(self, moment: Moment, report: WriteReport | None) -> None:
         """Bars that did not pass the check are not there."""
-        for series in report.refused if report is not None else ():
-            i = self.desk.number(str(series.instrument))
-            if i is not None:
+        if report is None:
+            return
+        kept = {str(series.instrument) for series in report.held}
+        for i in np.flatnonzero(moment.present):
+            if self.desk.instruments[int(i)] not in kept:
                 moment.present[i] = False
                 moment.values[:, i] = np.nan
 

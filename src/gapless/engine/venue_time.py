@@ -185,6 +185,18 @@ class VenueTime:
 
 
 def earliest(clocks: Iterable[VenueTime]) -> int:
-    """Now at the venue furthest behind, of those that said what time it is; by this machine's clock while none has."""
+    """Now at the venue furthest behind, of those that said what time it is; by this machine's clock while none has.
+
+    By it bars are awaited: none is given up too early.
+    """
+    return min(_known(clocks))
+
+
+def latest(clocks: Iterable[VenueTime]) -> int:
+    """Now at the venue furthest ahead. By it bars are stored: none seems to come from the future."""
+    return max(_known(clocks))
+
+
+def _known(clocks: Iterable[VenueTime]) -> list[int]:
     found = list(clocks)
-    return min(clock() for clock in [c for c in found if c.known] or found)
+    return [clock() for clock in [c for c in found if c.known] or found]
