@@ -13,7 +13,8 @@ import polars as pl
 
 from benchmarks.rows import M1, Row, median, venue
 from gapless.app import open as open_lake
-from gapless.app.backfilling import fetch, wanted
+from gapless.app.backfilling import fetch
+from gapless.app.planning import wanted
 from gapless.config import parse
 from gapless.observe.progress import Silent
 from gapless.series import Instrument, Series

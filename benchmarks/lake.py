@@ -13,7 +13,7 @@ import polars as pl
 
 from benchmarks.rows import START, Row, filled, median
 from gapless.app import open as open_lake
-from gapless.app.backfilling import make_plan, wanted
+from gapless.app.planning import make_plan, wanted
 from gapless.spans import MINUTE, iso
 
 COLUMNS = ("ts", "open", "high", "low", "close", "volume")

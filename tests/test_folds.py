@@ -112,3 +112,27 @@ def test_nothing_folds_to_nothing() -> None:
     assert fold(minutes("2025-01-01", 5).clear(), M1, Timeframe.parse("5m"), OPEN).height == 0
     night = minutes("2025-01-04T03:00", 60)
     assert fold(night, M1, Timeframe.parse("1h"), calendar("XNYS")).height == 0
+
+
+def test_a_week_of_daily_bars_is_of_its_own_days() -> None:
+    """New York opens hours after the date by which its daily bar is labelled: Monday is of this week all the same."""
+    market, d1, w1 = calendar("XNYS"), Timeframe.parse("1d"), Timeframe.parse("1w")
+    span = Span.parse("2024-01-08", "2024-01-27")  # Monday 15 January was a holiday
+    days = np.concatenate([np.arange(s.start, s.end, d1.micros) for s in market.expected(d1, span)])
+    bars = minutes("2024-01-08", len(days)).with_columns(pl.Series("ts", days).cast(SCHEMA["ts"]))
+    weeks = fold(bars, d1, w1, market)
+    assert weeks["ts"].to_physical().to_list() == [parse_time(f"2024-01-{day:02}") for day in (8, 15, 22)]
+    assert weeks["open"].to_list() == [bars["open"][0], bars["open"][5], bars["open"][9]]
+    assert weeks["close"].to_list() == [bars["close"][4], bars["close"][8], bars["close"][13]]
+
+
+def test_an_hour_in_which_a_session_begins_is_of_that_session() -> None:
+    """The hour of 14:00 holds the first half hour of New York's winter session, and opens its day."""
+    market, h1, d1 = calendar("XNYS"), Timeframe.parse("1h"), Timeframe.parse("1d")
+    opens = np.concatenate(
+        [np.arange(s.start, s.end, HOUR) for s in market.expected(h1, Span.parse("2024-01-08", "2024-01-10"))]
+    )
+    bars = minutes("2024-01-08", len(opens)).with_columns(pl.Series("ts", opens).cast(SCHEMA["ts"]))
+    days = fold(bars, h1, d1, market)
+    assert days["ts"].to_physical().to_list() == [parse_time("2024-01-08"), parse_time("2024-01-09")]
+    assert days["open"].to_list() == [bars["open"][0], bars["open"][7]]

@@ -8,7 +8,7 @@ import re
 import tomllib
 from datetime import date, time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
@@ -18,6 +18,7 @@ from gapless.alerts.rule import Rule
 from gapless.alerts.throttle import Throttle
 from gapless.alerts.written import AlertSection
 from gapless.errors import ConfigError, GaplessError
+from gapless.folds import DERIVED
 from gapless.notify import template as templates
 from gapless.notify.channel import Address, Channel
 from gapless.notify.message import ALERT_FIELDS, Kind
@@ -160,6 +161,9 @@ class BackfillSection(Section):
 
     timeframes: tuple[str, ...] = Field(default=("1m",), strict=False)
     max_concurrent: int = Field(default=8, ge=1, le=64)
+    derive: Literal["never", "gaps", "first"] = Field(
+        default="gaps", description="fold longer bars from stored shorter ones: where no source has them, or at first"
+    )
 
     @field_validator("timeframes")
     @classmethod
@@ -220,6 +224,14 @@ class Config(Section):
     groups: dict[str, dict[str, str]] = {}
     alerts: dict[str, AlertSection] = {}
     positions: dict[str, Profile] = {}
+
+    @field_validator("sources")
+    @classmethod
+    def _source_names(cls, value: dict[str, SourceSection]) -> dict[str, SourceSection]:
+        taken = [name for name in value if name.startswith(DERIVED)]
+        if taken:
+            raise ValueError(f"'{taken[0]}' cannot name a source: bars folded from stored ones are called so")
+        return value
 
     @field_validator("groups")
     @classmethod
@@ -333,6 +345,7 @@ patience = 60.0               # seconds a second writer waits for the first
 [backfill]
 timeframes = ["1m"]           # used when --timeframes is not given
 max_concurrent = 8            # requests under way at once
+derive = "gaps"               # what no source has is folded from shorter bars; or "never"; or "first": before asking
 
 # [sources.binance]           # also: binance-usdm
 # base_url = "http://127.0.0.1:8900"   # for example a simulated venue: gapless sim --port 8900

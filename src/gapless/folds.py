@@ -18,7 +18,8 @@ from gapless.bars import EXTRAS, TS
 from gapless.errors import UsageError
 from gapless.spans import DAY, WEEK, Micros, Span, SpanSet, Timeframe
 
-_LAST = ("open_interest", "funding_rate")  # levels, not flows: the last one known stands
+DERIVED = "derived-"  # a stored bar that no source said, folded from stored bars: this, and their timeframe
+LEVELS = ("open_interest", "funding_rate")  # not flows: the last one known stands
 
 
 class _Days(Protocol):
@@ -26,6 +27,8 @@ class _Days(Protocol):
     def labels(self) -> Micros: ...
     @property
     def starts(self) -> Micros: ...
+    @property
+    def ends(self) -> Micros: ...
 
 
 class Market(Protocol):
@@ -54,30 +57,34 @@ def fold(
     bars, ts = bars.filter(pl.Series(regular)), ts[regular]
     if not len(ts):
         return bars
-    opens = open_of(ts, to, market, whole)
+    opens = open_of(ts, base, to, market, whole)
     folded = _aggregate(bars.with_columns(pl.Series("_open", opens)))
     known = settled if settled is not None else SpanSet.of((int(ts[0]), int(ts[-1]) + base.micros))
     return folded.filter(pl.Series(_settled(folded["ts"].to_physical().to_numpy(), base, to, market, whole, known)))
 
 
-def open_of(ts: Micros, to: Timeframe, market: Market, within: Span) -> Micros:
-    """For each time: the label of the longer bar that holds it."""
-    if to.micros < DAY:
-        return np.asarray((ts - to.offset) // to.micros * to.micros + to.offset, dtype=np.int64)
-    days = market.days(within)
-    dates = days.labels[np.maximum(np.searchsorted(days.starts, ts, side="right") - 1, 0)]
+def open_of(ts: Micros, base: Timeframe, to: Timeframe, market: Market, within: Span) -> Micros:
+    """For each open of a bar of ``base``: the label of the longer bar that holds it.
+
+    A bar in which a session begins (New York's first hour opens at 14:00, trading at 14:30) is of that session.
+    """
+    if to.micros < DAY or base.micros >= DAY:  # the label of a daily bar is its session's date already
+        dates = ts
+    else:
+        days = market.days(within)
+        dates = days.labels[np.minimum(np.searchsorted(days.ends, ts, side="right"), len(days.ends) - 1)]
     return np.asarray((dates - to.offset) // to.micros * to.micros + to.offset, dtype=np.int64)
 
 
 def _aggregate(bars: pl.DataFrame) -> pl.DataFrame:
-    sums = [n for n in ("volume", *EXTRAS) if n in bars.columns and n not in _LAST]
+    sums = [n for n in ("volume", *EXTRAS) if n in bars.columns and n not in LEVELS]
     folded = bars.group_by("_open", maintain_order=True).agg(
         *(pl.col(n).first() for n in ("instrument", "open") if n in bars.columns),
         pl.col("high").max(),
         pl.col("low").min(),
         pl.col("close").last(),
         *(pl.when(pl.col(n).is_not_null().any()).then(pl.col(n).sum()).alias(n) for n in sums),
-        *(pl.col(n).drop_nulls().last() for n in _LAST if n in bars.columns),
+        *(pl.col(n).drop_nulls().last() for n in LEVELS if n in bars.columns),
         *(pl.col(n).max() for n in ("known_at",) if n in bars.columns),  # a bar is known when all of it is
         *(pl.col(n).last() for n in ("source",) if n in bars.columns),
     )
@@ -93,7 +100,8 @@ def _settled(
     if not missing:
         return np.ones(len(opens), dtype=np.bool_)
     lacks = np.concatenate([np.arange(s.start, s.end, base.micros, dtype=np.int64) for s in _near(missing, opens, to)])
-    return ~np.isin(opens, open_of(lacks, to, market, within)) if len(lacks) else np.ones(len(opens), dtype=np.bool_)
+    held_by = open_of(lacks, base, to, market, within) if len(lacks) else lacks
+    return ~np.isin(opens, held_by)
 
 
 def _near(missing: SpanSet, opens: Micros, to: Timeframe) -> list[Span]:

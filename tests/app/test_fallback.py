@@ -10,8 +10,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from gapless.app.backfilling import fetch, make_plan, wanted
+from gapless.app.backfilling import fetch
 from gapless.app.lake import Lake
+from gapless.app.planning import make_plan, wanted
 from gapless.config import Config, parse
 from gapless.errors import ConfigError, UsageError
 from gapless.events import Event, Fetched

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 import gapless as gl
-from gapless.app import backfilling, importing
+from gapless.app import importing, planning
 from gapless.app.lake import Lake
 from gapless.app.runs import running
 from gapless.bars import TS
@@ -233,8 +233,8 @@ def test_a_row_from_another_millennium_claims_nothing(lake: Lake, tmp_path: Path
 # ---------------------------------------------------------------- asking
 
 
-def wanted(lake: Lake, verb: str = "backfill", **options: Any) -> backfilling.Wanted:
-    return backfilling.wanted(lake, verb, **{"symbols": BTC, "timeframes": "1m", "start": "2025-05-01"} | options)
+def wanted(lake: Lake, verb: str = "backfill", **options: Any) -> planning.Wanted:
+    return planning.wanted(lake, verb, **{"symbols": BTC, "timeframes": "1m", "start": "2025-05-01"} | options)
 
 
 def test_an_end_in_the_future_is_now(lake: Lake) -> None:
@@ -242,7 +242,7 @@ def test_an_end_in_the_future_is_now(lake: Lake) -> None:
     asked = wanted(lake, end="2099-01-01")
     assert asked.span is not None
     assert asked.span.end <= lake.store.clock()
-    assert all(t.span.end <= lake.store.clock() for _, p in backfilling.make_plan(asked).parts for t in p.tasks)
+    assert all(t.span.end <= lake.store.clock() for _, p in planning.make_plan(asked).parts for t in p.tasks)
 
 
 @pytest.mark.parametrize(
@@ -265,13 +265,13 @@ def test_what_cannot_be_meant_is_told(lake: Lake, options: dict[str, Any]) -> No
 def test_long_bars_are_planned_by_their_opens(lake: Lake, timeframes: str, bars: int) -> None:
     """2025-05-02 to 2025-05-11 holds nine days and one Monday; a timeframe named twice is asked once."""
     asked = wanted(lake, timeframes=timeframes, start="2025-05-02", end="2025-05-11")
-    assert sum(p.bars for _, p in backfilling.make_plan(asked).parts) == bars
+    assert sum(p.bars for _, p in planning.make_plan(asked).parts) == bars
 
 
 def test_several_sources_in_one_call_have_a_plan_each(lake: Lake) -> None:
     """Spot and futures of one symbol are two series of two sources; a symbol named twice is one."""
     asked = wanted(lake, symbols=f"{BTC},BINANCEUSDM:BTCUSDT,{BTC}", end="2025-05-02")
-    plans = backfilling.make_plan(asked)
+    plans = planning.make_plan(asked)
     assert [(s.name, p.bars) for s, p in plans.parts] == [("binance", 1440), ("binance-usdm", 1440)]
     assert plans.to_dict()["bars"] == 2880
 
@@ -285,6 +285,6 @@ def test_an_open_start_is_the_first_time_anybody_asked(lake: Lake) -> None:
         lake.store.record([Answer("x", Series.parse(name, "1m"), span, part, 60, "ok", 1, "", "", "r", first + DAY)])
         lake.write(name, "1m", frame(first, 60))
     asked = wanted(lake, "repair", symbols=f"{BTC},BINANCE:ETHUSDT", start=None, end="2025-05-01T04:00")
-    found = [(str(t.series.instrument), t.span) for _, p in backfilling.make_plan(asked).parts for t in p.tasks]
+    found = [(str(t.series.instrument), t.span) for _, p in planning.make_plan(asked).parts for t in p.tasks]
     assert found == [(BTC, Span(T0 + HOUR, T0 + 4 * HOUR)), ("BINANCE:ETHUSDT", Span(T0 + 2 * HOUR, T0 + 4 * HOUR))]
     assert sum(lake.gaps(end="2025-05-01T04:00")["bars"]) == sum(s.bars(bar) for _, s in found)

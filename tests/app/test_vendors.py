@@ -12,8 +12,9 @@ import pytest
 
 import gapless as gl
 from gapless.app import markets, vendors
-from gapless.app.backfilling import fetch, make_plan, wanted
+from gapless.app.backfilling import fetch
 from gapless.app.lake import Lake
+from gapless.app.planning import make_plan, wanted
 from gapless.bars import TS
 from gapless.config import parse
 from gapless.errors import UnknownName, UsageError

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import polars as pl
 
-from gapless.app.backfilling import fetch, make_plan, wanted
+from gapless.app.backfilling import fetch
 from gapless.app.lake import Lake
+from gapless.app.planning import make_plan, wanted
 from gapless.config import parse
 from gapless.observe.progress import Silent
 from gapless.sim import Running, SimConfig, running

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gapless.app.backfilling import fetch, wanted
+from gapless.app.backfilling import fetch
 from gapless.app.lake import Lake
+from gapless.app.planning import wanted
 from gapless.observe.progress import Silent
 from gapless.spans import DAY, HOUR, MINUTE, iso
 

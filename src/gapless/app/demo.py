@@ -20,8 +20,9 @@ import polars as pl
 from rich.console import Console
 
 from gapless import sim
-from gapless.app.backfilling import fetch, wanted
+from gapless.app.backfilling import fetch
 from gapless.app.lake import Lake
+from gapless.app.planning import wanted
 from gapless.app.runs import Run
 from gapless.bars import VALUES
 from gapless.config import parse

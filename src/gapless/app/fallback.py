@@ -88,5 +88,3 @@ def fill(
             filled = asked & run.store.present(series.timeframe).get(str(series.instrument), SpanSet.of())
             run.audit.handed_over(series, asked, filled, before=before, to=other.name)
         before = other.name
-    open_still = {gap.series for gap in gaps() if gap.repairable}
-    run.audit.made_good(open_still)

@@ -132,7 +132,7 @@ def repair(
 
 
 def _plan(common: Common, verb: str, what: What) -> int:
-    from gapless.app.backfilling import make_plan, wanted
+    from gapless.app.planning import make_plan, wanted
     from gapless.cli import render
 
     with common.trial() as lake:
@@ -142,7 +142,8 @@ def _plan(common: Common, verb: str, what: What) -> int:
 
 
 def _fetch(common: Common, verb: str, what: What) -> int:
-    from gapless.app.backfilling import fetch, wanted
+    from gapless.app.backfilling import fetch
+    from gapless.app.planning import wanted
     from gapless.cli import render
     from gapless.observe.progress import progress
 

@@ -135,7 +135,11 @@ class What:
     max_concurrent
         Requests under way at once.
     verify
-        Ask again, too, for what was learned 1, 3 or 30 days before, so that what the source revised since is found.
+        Ask again, too, for what was learned 1, 3 or 30 days before, so that what the source revised since is found; and
+        for derived bars that no source was asked for.
+    derive
+        Fold longer bars from stored shorter ones: never; gaps, where no source has them; first, before any is asked.
+        [backfill] derive if left out.
     """
 
     symbols: str | None = None
@@ -148,6 +152,7 @@ class What:
     base_url: str | None = None
     max_concurrent: int | None = None
     verify: Annotated[bool, Parameter(negative="")] = False
+    derive: str | None = None
 
 
 COMMON = Common()

@@ -75,7 +75,7 @@ def run(document: Mapping[str, Any], notes: Sequence[str]) -> None:
         whose = f"{error['series']}: " if error["series"] else ""
         good = f" (made good by {error['made_good_by']})" if "made_good_by" in error else ""
         out.print(f"failed: {whose}{error['error']}{good}", style="yellow" if good else "red", highlight=False)
-    for line in _handovers(document.get("handovers", ())):
+    for line in (*_handovers(document.get("handovers", ())), *_derived(document.get("derived", ()))):
         out.print(line, highlight=False)
     _verdict(out, document)
 
@@ -88,6 +88,17 @@ def _handovers(rows: Iterable[Mapping[str, Any]]) -> Iterable[str]:
         total[row["from"], row["to"]] = [asked + row["asked"], filled + row["filled"], series + 1]
     for (before, to), (asked, filled, series) in total.items():
         yield f"{to} was asked for {asked:,} bars of {series:,} series that {before} left open, and had {filled:,}"
+
+
+def _derived(rows: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+    """One line for each pair of timeframes: what was folded."""
+    bars: Counter[tuple[str, str]] = Counter()
+    series: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        bars[row["from"], row["timeframe"]] += row["bars"]
+        series.setdefault((row["from"], row["timeframe"]), set()).add(row["instrument"])
+    for (base, to), count in bars.items():
+        yield f"{count:,} bars {to} of {len(series[base, to]):,} series were folded from stored {base} bars"
 
 
 def _verdict(out: Console, document: Mapping[str, Any]) -> None:
@@ -115,18 +126,34 @@ def _count(value: int) -> str:
 def plan(document: Mapping[str, Any]) -> None:
     """What would be asked, and what it costs."""
     out = console()
+    names = ("source", "instrument", "timeframe", "start", "end")
     table = titled("plan", ["source", "instrument", "tf", "start", "end", "requests"], ["requests"])
     for task in document["tasks"][:_ROWS]:
-        table.add_row(*(str(task[k]) for k in ("source", "instrument", "timeframe", "start", "end", "requests")))
+        free = not task["requests"]  # folded from stored bars
+        table.add_row(*(str(task[k]) for k in names), _count(task["requests"]), style="dim" if free else "")
     out.print(table)
     if len(document["tasks"]) > _ROWS:
         out.print(f"… and {len(document['tasks']) - _ROWS} more", style="dim")
     who = ", ".join(f"{name} {count:,}" for name, count in document["sources"].items())
     out.print(
         f"{len(document['tasks']):,} tasks, {document['requests']:,} requests ({who or 'none'}), "
-        f"about {document['seconds']:.0f} s "
+        f"weight {document['weight']:,}, about {document['seconds']:.0f} s "
         f"and {document['bytes'] / 1e6:.1f} MB; {len(document['residual']):,} gaps nothing can fill",
         highlight=False,
+    )
+    if document["derived"]:
+        out.print(f"{document['derived']:,} bars are folded from shorter ones, and asked of nobody", highlight=False)
+    for name, quota in document["quota"].items():
+        out.print(_quota(name, quota), style="dim", highlight=False)
+
+
+def _quota(name: str, quota: Mapping[str, Any]) -> str:
+    """One line: what a source allows, and what is left of it."""
+    window = "a minute" if quota["seconds"] == 60 else f"in {quota['seconds']:g} s"
+    wait = f"; it asked to wait {quota['paused']:.0f} s" if quota["paused"] else ""
+    return (
+        f"quota of {name}: weight {quota['weight']:,} {window}, {quota['used']:,} used, {quota['left']:,} left, "
+        f"{quota['planned']:,} planned{wait}"
     )
 
 

@@ -16,12 +16,13 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from gapless.engine.pacing import Pause, Window
+from gapless.engine.pacing import HEADROOM, Pause, Window
 from gapless.protocols import Limits
 
 _BUCKET = 0.1  # seconds: what is sent within them is one line, counted from its last
@@ -64,22 +65,23 @@ class SharedWindow:
         with open(self.path, "r+", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             now = self.clock()
-            window, pause = self._read(file.read(), now)
+            window, pause = _read(file.read(), self.allowance, self.seconds, now)
             yield window, pause, now
             text = json.dumps({"sent": _joined(window), "until": pause.until, "reason": pause.reason})
             file.seek(0)
             file.write(text)
             file.truncate()
 
-    def _read(self, text: str, now: float) -> tuple[Window, Pause]:
-        try:
-            found: dict[str, Any] = json.loads(text) if text else {}
-        except ValueError:  # a machine that died while it was written: a minute's memory, not worth an error
-            found = {}
-        sent = deque((float(at), int(weight)) for at, weight in found.get("sent", ()) if at <= now + _BUCKET)
-        window = Window(self.allowance, self.seconds, sum(weight for _, weight in sent), sent)
-        until = float(found.get("until", 0.0))
-        return window, Pause(until if until <= now + 86_400 else 0.0, str(found.get("reason", "")))
+
+def _read(text: str, allowance: int, seconds: float, now: float) -> tuple[Window, Pause]:
+    try:
+        found: dict[str, Any] = json.loads(text) if text else {}
+    except ValueError:  # a machine that died while it was written: a minute's memory, not worth an error
+        found = {}
+    sent = deque((float(at), int(weight)) for at, weight in found.get("sent", ()) if at <= now + _BUCKET)
+    window = Window(allowance, seconds, sum(weight for _, weight in sent), sent)
+    until = float(found.get("until", 0.0))
+    return window, Pause(until if until <= now + 86_400 else 0.0, str(found.get("reason", "")))
 
 
 def _joined(window: Window) -> list[tuple[float, int]]:
@@ -95,14 +97,59 @@ def _joined(window: Window) -> list[tuple[float, int]]:
 
 def window_of(base_url: str, limits: Limits) -> Window | SharedWindow:
     """The window of a venue: shared where that makes sense and can be done."""
-    home = _state(base_url)
-    if home is None or not limits.weight:
+    path = _path(base_url)
+    if path is None or not limits.weight:
         return Window(limits.weight, limits.window)
-    name = hashlib.sha256(base_url.rstrip("/").encode()).hexdigest()[:16]
     try:
-        return SharedWindow(home / "budgets" / f"{name}.json", limits.weight, limits.window)
+        return SharedWindow(path, limits.weight, limits.window)
     except OSError:
         return Window(limits.weight, limits.window)
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How things stand with a venue: weight it allows in so many seconds, spent of that by this machine, and left.
+
+    ``paused``: seconds until it may be asked again, where it has told this machine to wait.
+    """
+
+    weight: int
+    seconds: float
+    used: int
+    left: int
+    paused: float
+
+    def to_dict(self) -> dict[str, object]:
+        """As ``gapless plan --json`` prints it."""
+        return {
+            "weight": self.weight,
+            "seconds": self.seconds,
+            "used": self.used,
+            "left": self.left,
+            "paused": round(self.paused, 1),
+        }
+
+
+def quota_of(base_url: str, limits: Limits, clock: Callable[[], float] = time.time) -> Quota | None:
+    """What is left of the allowance now; None where there is no limit. Nobody is asked, and nothing changed."""
+    if not limits.weight:
+        return None
+    path, text, now = _path(base_url), "", clock()
+    if path is not None and path.exists():
+        with suppress(OSError), open(path, encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            text = file.read()
+    window, pause = _read(text, limits.weight, limits.window, now)
+    window.heed(0, now)
+    left = max(0, int(limits.weight * HEADROOM) - window.spent)
+    return Quota(limits.weight, limits.window, window.spent, left, pause.wait(now))
+
+
+def _path(base_url: str) -> Path | None:
+    """The file of a venue; None where it is not shared."""
+    home = _state(base_url)
+    name = hashlib.sha256(base_url.rstrip("/").encode()).hexdigest()[:16]
+    return None if home is None else home / "budgets" / f"{name}.json"
 
 
 def _state(base_url: str) -> Path | None:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from gapless.events import Event, Fetched, Paused, Retried, TaskDone
+from gapless.folds import DERIVED
 from gapless.protocols import Counts
 from gapless.series import Series
-from gapless.spans import SpanSet, iso, to_datetime
+from gapless.spans import Span, SpanSet, Timeframe, iso, to_datetime
 
 COUNTS = ("read", "written", "unchanged", "corrected", "duplicate", "quarantined")
 
@@ -80,9 +81,15 @@ class Audit:
         edges = {"start": iso(within.start), "end": iso(within.end)} if within else {}
         self.handovers.append(names | edges | counts)
 
+    def derived_from(self, series: Series, base: Timeframe, span: Span, bars: int) -> None:
+        """Bars of a series were folded from stored shorter ones."""
+        names = {"instrument": str(series.instrument), "timeframe": series.timeframe.name, "from": base.name}
+        self.derived.append(names | {"start": iso(span.start), "end": iso(span.end), "bars": bars})
+
     def made_good(self, open_still: Collection[Series]) -> None:
-        """Errors of series that another source completed say so: they are no failure of the run."""
+        """Errors of series that another source, or deriving, completed say so: they are no failure of the run."""
         by = {f"{h['instrument']} {h['timeframe']}": str(h["to"]) for h in self.handovers}
+        by |= {f"{d['instrument']} {d['timeframe']}": f"{DERIVED}{d['from']}" for d in self.derived if d["bars"]}
         for error in self.errors:
             if error["series"] in by and error["series"] not in map(str, open_still):
                 error.setdefault("made_good_by", by[error["series"]])
@@ -115,6 +122,7 @@ class Audit:
             "series": [self._series(s) for s in sorted(self.counts.keys() | self.per_series.keys())] + self._values(),
             "errors": self.errors,
             "handovers": self.handovers,
+            "derived": self.derived,
             "gaps": gaps,
         } | ({"residual": self.residual} if self.values else {})
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from gapless.bars import EXTRAS, STORED, VALUES, Checked
+from gapless.folds import DERIVED
 from gapless.protocols import Counts, WriteReport
 from gapless.series import Instrument, Series
 from gapless.spans import Micros, SpanSet, Timeframe
@@ -32,7 +33,8 @@ def spans(frame: pl.DataFrame) -> list[tuple[str, Micros]]:
 def compare(clean: pl.DataFrame, stored: pl.DataFrame | None, *, source: str, known_at: int) -> Verdict:
     """Judge valid rows against stored ones with the same keys.
 
-    An optional column that is null (or absent) in the new row contradicts nothing: the stored value stands.
+    An optional column that is null (or absent) in the new row contradicts nothing: the stored value stands. A derived
+    bar never takes the place of what a source said; what a source says takes the place of a derived bar, same or not.
     """
     fresh = stamped(clean, source, known_at)
     if stored is None or not stored.height:
@@ -43,9 +45,12 @@ def compare(clean: pl.DataFrame, stored: pl.DataFrame | None, *, source: str, kn
         *(pl.col(n) != pl.col(f"{n}_old") for n in VALUES),
         *(pl.col(n).is_not_null() & pl.col(n).ne_missing(pl.col(f"{n}_old")) for n in EXTRAS),
     )
+    guessed = pl.col("source_old").str.starts_with(DERIVED)
+    differs = (differs & guessed) if source.startswith(DERIVED) else (differs | guessed)
     both = both.with_columns(known.alias("_known"), (known & differs).alias("_corrected"))
     keep = both.filter(~pl.col("_known") | pl.col("_corrected"))
-    merged = keep.with_columns(pl.coalesce(n, f"{n}_old").alias(n) for n in EXTRAS).select(*STORED)
+    kept = (pl.when(guessed).then(n).otherwise(pl.coalesce(n, f"{n}_old")).alias(n) for n in EXTRAS)
+    merged = keep.with_columns(*kept).select(*STORED)
     corrected = both.filter("_corrected")
     old = corrected.select(
         "instrument", "ts", *(pl.col(f"{n}_old").alias(n) for n in STORED if n not in ("instrument", "ts"))

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gapless.folds import DERIVED
 from gapless.protocols import Answer, Listing, Segment
 from gapless.series import Instrument, Series
 from gapless.spans import EARLIEST, HOUR, LATEST, Span, SpanSet, Timeframe
-from gapless.stores import actions, flags, instruments, overrides, recheck, universes
+from gapless.stores import actions, derived, flags, instruments, overrides, recheck, universes
 from gapless.stores.parquet import DataFile
 from gapless.stores.tail import Database
 
@@ -61,11 +62,11 @@ class Meta:
     """Typed access to the metadata tables; every method is one transaction."""
 
     def __init__(self, path: Path) -> None:
-        beside = (
-            actions.TABLES + flags.TABLES + instruments.TABLES + universes.TABLES + overrides.TABLES + recheck.TABLES
-        )
+        parts = (actions, derived, flags, instruments, universes, overrides, recheck)
+        beside = "".join(part.TABLES for part in parts)
         self.database = Database(path, _TABLES + beside)
         self.actions = actions.Actions(self.database)
+        self.derived = derived.Derived(self.database)
         self.instruments = instruments.Instruments(self.database)
         self.selections = universes.Selections(self.database)
 
@@ -98,6 +99,8 @@ class Meta:
                 _append(db, answer)
                 if answer.status == "failed":
                     _note_failure(db, answer)
+                elif answer.source.startswith(DERIVED):  # nobody was asked
+                    derived.note(db, answer)
                 elif answer.answered:
                     _merge_answered(db, answer)
 

@@ -1,0 +1,199 @@
+"""Longer bars from stored shorter ones, where nobody has them: ``--derive``.
+
+1. ``gaps``: what every source left open. ``first``: whatever can be derived, before anybody is asked for it. A bar that
+   is not final yet is nobody's.
+2. A plan counts the shorter bars that it means to fetch as there (``choose``); when it is carried out, only what is
+   stored counts. Timeframes go from the shortest on, so that what was derived can be derived from.
+3. Bars beneath which one was corrected since are derived again, whichever of the two it is.
+4. A derived bar is written with the name ``derived-1m``, as any other; the ledger gets a line for the spans. It is
+   nobody's answer: it does not count as asked, and a source that has the bar takes its place.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal, get_args
+
+import numpy as np
+
+from gapless.app.markets import market
+from gapless.app.runs import Run
+from gapless.config import Config
+from gapless.coverage.gap import Gap
+from gapless.engine import derive
+from gapless.engine.plan import Task
+from gapless.errors import UnknownName
+from gapless.events import TaskDone
+from gapless.folds import DERIVED, open_of
+from gapless.protocols import Answer
+from gapless.series import Instrument, Series
+from gapless.spans import Micros, Span, SpanSet, Timeframe, hull
+from gapless.stores.derived import Line
+from gapless.stores.lake import Lake as Store
+
+Mode = Literal["never", "gaps", "first"]
+
+
+def mode(text: str) -> Mode:
+    """The mode of that name; UnknownName with the nearest one."""
+    if text not in get_args(Mode):
+        raise UnknownName("way to derive", text, get_args(Mode))
+    return text  # type: ignore[return-value]
+
+
+def open_spans(gaps: Iterable[Gap]) -> dict[Series, SpanSet]:
+    """Where final bars are missing, whatever the reason."""
+    found: dict[Series, list[tuple[int, int]]] = defaultdict(list)
+    for gap in gaps:
+        if gap.bars and gap.cls != "pending":
+            found[gap.series].append((gap.span.start, gap.span.end))
+    return {series: SpanSet.of(*spans) for series, spans in found.items()}
+
+
+def choose(
+    store: Store, config: Config, wanted: Mapping[Series, SpanSet], coming: Mapping[Series, SpanSet]
+) -> list[Task]:
+    """Tasks for those of the ``wanted`` bars that can be derived of bars that are stored, or ``coming``."""
+    found: list[Task] = []
+    here: dict[Series, SpanSet] = dict(coming)
+    for series in sorted(wanted, key=lambda s: (s.timeframe, s)):
+        calendar = market(config, series.instrument.venue)
+        for base, spans in derive.parts(series.timeframe, wanted[series], _held(store, series, here), calendar):
+            found += derive.tasks(series, base, spans, calendar)
+            here[series] = here.get(series, SpanSet.of()) | spans
+    return found
+
+
+def _held(store: Store, series: Series, here: Mapping[Series, SpanSet]) -> dict[Timeframe, SpanSet]:
+    """The shorter bars of an instrument: stored, or counted as there."""
+    name, held = str(series.instrument), {}
+    known = {*store.timeframes(), *(s.timeframe for s in here)}
+    for base in (t for t in known if t < series.timeframe):
+        there = store.present(base).get(name, SpanSet.of())
+        coming = here.get(Series(series.instrument, base))
+        held[base] = there if coming is None else there | coming
+    return held
+
+
+def spans_of(tasks: Iterable[Task]) -> dict[Series, SpanSet]:
+    """What tasks speak of, by series."""
+    found: dict[Series, SpanSet] = {}
+    for task in tasks:
+        found[task.series] = found.get(task.series, SpanSet.of()) | SpanSet.of(task.span)
+    return found
+
+
+def bars_of(task: Task, config: Config) -> int:
+    """How many bars a task speaks of."""
+    calendar = market(config, task.series.instrument.venue)
+    return calendar.expected(task.series.timeframe, task.span).bars(task.series.timeframe)
+
+
+def without(gaps: Iterable[Gap], taken: Mapping[Series, SpanSet], config: Config) -> list[Gap]:
+    """The gaps, less the bars that are taken care of."""
+    left: list[Gap] = []
+    for gap in gaps:
+        mine = taken.get(gap.series, SpanSet.of()).clip(gap.span)
+        left += _pieces(gap, mine, config) if mine else [gap]
+    return left
+
+
+def _pieces(gap: Gap, taken: SpanSet, config: Config) -> Iterable[Gap]:
+    expected = market(config, gap.series.instrument.venue).expected(gap.series.timeframe, gap.span)
+    for span in SpanSet.of(gap.span) - taken:
+        bars = expected.clip(span).bars(gap.series.timeframe)
+        if bars:
+            yield replace(gap, span=span, bars=bars)
+
+
+# ---------------------------------------------------------------- out of date
+
+
+def spans_stored(store: Store, timeframe: Timeframe) -> dict[str, SpanSet]:
+    """Where bars were derived, by instrument."""
+    found: dict[str, list[Span]] = defaultdict(list)
+    for line in store.meta.derived.of(timeframe):
+        found[line.instrument].append(line.span)
+    return {name: SpanSet.of(*spans) for name, spans in found.items()}
+
+
+def stale(store: Store, config: Config, timeframe: Timeframe, mine: set[Series]) -> dict[Series, SpanSet]:
+    """Derived bars of some series beneath which a bar was corrected after they were derived."""
+    lines: dict[tuple[str, Timeframe], list[Line]] = defaultdict(list)
+    for line in store.meta.derived.of(timeframe):
+        if Series(Instrument.parse(line.instrument), timeframe) in mine:
+            lines[line.instrument, line.base].append(line)
+    found: dict[Series, SpanSet] = {}
+    for (name, base), known in lines.items():
+        series = Series(Instrument.parse(name), timeframe)
+        opens = _overtaken(store, config, series, base, known)
+        if len(opens):
+            spans = SpanSet.from_bars(opens, timeframe)
+            found[series] = found.get(series, SpanSet.of()) | spans
+    return found
+
+
+def _overtaken(store: Store, config: Config, series: Series, base: Timeframe, lines: Sequence[Line]) -> Micros:
+    """Opens of the bars of these lines that are derived still, and of which a bar beneath changed since."""
+    within, nothing = hull(line.span for line in lines), np.empty(0, np.int64)
+    if within is None:
+        return nothing
+    around, name = derive.reach(within, series.timeframe), str(series.instrument)
+    old = store.revisions(base, [name], around)
+    if not old.height:
+        return nothing
+    ts, changed = old["ts"].to_physical().to_numpy(), old["known_to"].to_physical().to_numpy()
+    opens = open_of(ts, base, series.timeframe, market(config, series.instrument.venue), around)
+    at = np.searchsorted(np.array([line.span.start for line in lines]), opens, side="right") - 1
+    ends, known = (np.array(values) for values in zip(*((x.span.end, x.known_at) for x in lines), strict=True))
+    late = np.unique(opens[(at >= 0) & (opens < ends[at]) & (changed > known[at])])
+    return late if not len(late) else _derived_still(store, series, late)
+
+
+def _derived_still(store: Store, series: Series, opens: Micros) -> Micros:
+    """Those of the bars that no source has said meanwhile."""
+    span = Span(int(opens[0]), int(opens[-1]) + 1)
+    rows = store.rows(series.timeframe, [str(series.instrument)], span, ["ts", "source"])
+    mine = rows.filter(rows["source"].str.starts_with(DERIVED))["ts"].to_physical().to_numpy()
+    return np.asarray(opens[np.isin(opens, mine)], dtype=np.int64)
+
+
+# ---------------------------------------------------------------- doing
+
+
+def carry_out(run: Run, config: Config, tasks: Iterable[Task]) -> None:
+    """Derive and write, shortest timeframe first; the run's account gets a line a task."""
+    for task in tasks:
+        base = Timeframe.parse(task.source.removeprefix(DERIVED))
+        bars = sum(_derived(run, config, task.series, base, span) for span in _portions(task, base))
+        run.audit.derived_from(task.series, base, task.span, bars)
+        run.observe(TaskDone(task.series, task.span, ""))
+
+
+def _portions(task: Task, base: Timeframe) -> Iterable[Span]:
+    return derive.portions(task.span, base, task.series.timeframe)
+
+
+def _derived(run: Run, config: Config, series: Series, base: Timeframe, span: Span) -> int:
+    """One portion: read, folded, written, told to the ledger. Returns how many bars."""
+    store, to, as_of = run.store, series.timeframe, run.store.clock()
+    calendar = market(config, series.instrument.venue)
+    rows = store.rows(base, [str(series.instrument)], derive.reach(span, to))
+    bars = derive.folded(rows, base, to, calendar, span) if rows.height else rows
+    if not bars.height:
+        return 0
+    known = max(as_of, int(rows["known_at"].to_physical().max()))  # type: ignore[arg-type]
+    held = SpanSet.from_bars(bars["ts"].to_physical().to_numpy(), to)
+    found = [task.span for task in derive.tasks(series, base, held, calendar)]
+    with store.writing("derive"):
+        store.meta.derived.expect(series, found, base, known)
+    run.wrote(store.write(to, bars, source=DERIVED + base.name, run=run.id))
+    store.record(_line(series, base, part, held, run.id, known) for part in found)
+    return bars.height
+
+
+def _line(series: Series, base: Timeframe, span: Span, held: SpanSet, run: str, known: int) -> Answer:
+    rows = held.clip(span).bars(series.timeframe)
+    return Answer(DERIVED + base.name, series, span, span, rows, "ok", 0, "", "", run, known)

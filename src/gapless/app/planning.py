@@ -1,0 +1,303 @@
+"""What ``plan``, ``backfill`` and ``repair`` are asked for, what of it is missing, and where each bar is to come from.
+
+1. The call names series and a span; the span ends where the venue's bars may be final.
+2. Coverage says which gaps are repairable, and which bars were learned so early that they must be asked again.
+3. What is going to be folded from shorter bars is taken out of that (``deriving``): with ``derive="first"`` all that
+   can be; otherwise what the venue has answered for in vain, and nobody else is there to be asked.
+4. The engine's plan puts a price on the rest, for the first source of the venue; holes that it is known to have are the
+   next source's (``fallback``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import groupby
+
+from gapless.app import deriving, fallback, selecting
+from gapless.app.coverage import assess
+from gapless.app.lake import Lake
+from gapless.app.markets import ARCHIVE, VENDORS, archive, source, source_name
+from gapless.coverage.gap import Gap
+from gapless.engine.budget import quota_of
+from gapless.engine.plan import Plan, Task, plan
+from gapless.errors import UsageError
+from gapless.protocols import Facts, Offer, Source
+from gapless.series import Instrument, Series
+from gapless.spans import DAY, EARLIEST, Span, SpanSet, Timeframe, parse_time
+
+NONE = SpanSet.of()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a call asks for: series by source, a span (None: what was ever asked), and how hard to lean."""
+
+    lake: Lake
+    verb: str
+    series: tuple[tuple[Source, tuple[Series, ...]], ...]
+    span: Span | None
+    concurrency: int
+    now: int  # when it was called: a bar that becomes final later is the next call's
+    alone: bool = False  # a source was named: no other is asked
+    verify: bool = False  # ask again for what is old enough to be looked at once more
+    files: bool = True  # of the archive beside a source
+    pages: bool = True  # of the source itself
+    derive: deriving.Mode = "gaps"
+
+
+@dataclass(frozen=True)
+class Plans:
+    """One plan a source, and what is derived."""
+
+    parts: tuple[tuple[Source, Plan], ...]
+    derived: tuple[Task, ...] = ()
+    derived_bars: int = 0
+
+    def to_dict(self) -> dict[str, object]:
+        """All sources' tasks and costs in one document, as ``gapless plan --json`` prints it."""
+        plans = [p for _, p in self.parts]
+        tasks = [t for p in plans for t in p.tasks] + list(self.derived)
+        return {
+            "tasks": [t.to_dict() for t in tasks],
+            "bars": sum(p.bars for p in plans) + self.derived_bars,
+            "derived": self.derived_bars,
+            "requests": sum(p.requests for p in plans),
+            "sources": _requests(tasks),
+            "quota": {src.name: quota for src, p in self.parts if (quota := _quota(src, p))},
+            "weight": sum(p.weight for p in plans),
+            "seconds": round(sum(p.seconds for p in plans), 3),
+            "bytes": sum(p.bytes for p in plans),
+            "residual": [dict(g) for p in plans for g in p.residual],
+        }
+
+
+def _quota(src: Source, found: Plan) -> dict[str, object] | None:
+    """What is left of the allowance that all processes of this machine share, and what the plan will take."""
+    now = quota_of(src.base_url, src.limits)
+    return None if now is None else now.to_dict() | {"planned": found.weight}
+
+
+def _requests(tasks: Iterable[Task]) -> dict[str, int]:
+    """Requests by source; none for what is derived."""
+    found: dict[str, int] = {}
+    for task in tasks:
+        found[task.source] = found.get(task.source, 0) + task.requests
+    return found
+
+
+def wanted(
+    lake: Lake,
+    verb: str,
+    *,
+    symbols: str | None = None,
+    universe: str | None = None,
+    timeframes: str | None = None,
+    days: float | None = None,
+    start: str | None = None,
+    end: str | None = None,
+    source: str | None = None,
+    base_url: str | None = None,
+    max_concurrent: int | None = None,
+    verify: bool = False,
+    derive: str | None = None,
+) -> Wanted:
+    """Understand the options of a call; UsageError for what is missing or contradicts."""
+    bars = _timeframes(lake, verb, timeframes)
+    instruments = _instruments(lake, verb, symbols, universe, source, bars)
+    series = [Series(i, t) for i in instruments for t in bars]
+    now = lake.store.clock()
+    span = _span(verb, now, days, start, end)
+    parts = tuple(_by_source(lake, series, source, base_url))
+    wide = max_concurrent or lake.config.backfill.max_concurrent
+    only_files = source is not None and source.endswith(ARCHIVE)
+    alone = source is not None
+    return Wanted(
+        lake, verb, parts, span, wide, now, alone, verify=verify, files=only_files or not alone, pages=not only_files,
+        derive=deriving.mode(lake.config.backfill.derive if derive is None else derive),
+    )  # fmt: skip
+
+
+def _timeframes(lake: Lake, verb: str, text: str | None) -> list[Timeframe]:
+    if text is None and verb == "repair":
+        return lake.store.timeframes()
+    names = text.split(",") if text else list(lake.config.backfill.timeframes)
+    return [Timeframe.parse(n.strip()) for n in names if n.strip()]
+
+
+def _instruments(
+    lake: Lake, verb: str, symbols: str | None, universe: str | None, source: str | None, bars: Sequence[Timeframe]
+) -> list[Instrument]:
+    if symbols and universe:
+        raise UsageError("--symbols and --universe were both given.", hint="give one of them")
+    if universe is not None:
+        return selecting.universe(lake.store, lake.config, universe)
+    if symbols:
+        plain = (source or "").removesuffix(ARCHIVE)
+        venue = VENDORS[plain].venue if plain in VENDORS else None
+        found = [Instrument.parse(s, venue=venue) for s in symbols.split(",") if s.strip()]
+        return sorted(set(found))
+    if verb == "repair":
+        known = {f.series.instrument for t in bars for f in lake.store.facts(t)}
+        served = {v.venue for v in VENDORS.values()}
+        return sorted(i for i in known if i.venue in served or i.venue in lake.config.venues)
+    raise UsageError(f"{verb} of what?", hint="give --symbols BINANCE:BTCUSDT,… or --universe NAME")
+
+
+def _span(verb: str, now: int, days: float | None, start: str | None, end: str | None) -> Span | None:
+    if days is not None and (start is not None or end is not None):
+        raise UsageError("--days and --start/--end were both given.", hint="give one of them")
+    if days is not None:
+        if days <= 0:
+            raise UsageError(f"--days {days:g} is no span.", hint="give a number above 0")
+        return Span(now - round(days * DAY), now)
+    if start is None:
+        if verb != "repair":
+            raise UsageError(f"{verb} of which span?", hint="give --days N, or --start and --end")
+        return None if end is None else Span.parse(EARLIEST, end)
+    return Span.parse(start, min(parse_time(end), now) if end is not None else now)
+
+
+def _by_source(
+    lake: Lake, series: Iterable[Series], name: str | None, base_url: str | None
+) -> Iterable[tuple[Source, tuple[Series, ...]]]:
+    named = sorted((name or source_name(lake.config, s.instrument.venue), s) for s in series)
+    for key, group in groupby(named, key=lambda pair: pair[0]):
+        maker = source(lake.config, key.removesuffix(ARCHIVE), base_url=base_url)
+        mine = tuple(s for _, s in group)
+        foreign = [s for s in mine if s.instrument.venue != maker.venue]
+        if foreign:
+            raise UsageError(f"source {key} has no {foreign[0].instrument}.", hint=f"it serves {maker.venue} only")
+        yield maker, mine
+
+
+# ---------------------------------------------------------------- planning
+
+
+@dataclass(frozen=True)
+class _Lack:
+    """What some series of one source lack, and what is to be asked again though it is there."""
+
+    src: Source
+    series: tuple[Series, ...]
+    gaps: list[Gap]
+    again: Mapping[Series, SpanSet]
+    said: Mapping[Series, SpanSet]  # by the venue itself, with bars or without
+
+
+def make_plan(asked: Wanted) -> Plans:
+    """What is missing and what it will cost; touches nothing and asks nobody."""
+    lacks = [_lack(asked, src, series) for src, series in asked.series]
+    derived = _derivable(asked, lacks) if asked.derive != "never" else []
+    taken = deriving.spans_of(derived)
+    parts = [(lack.src, _plan_one(asked, lack, taken)) for lack in lacks]
+    for lack in () if asked.alone else lacks:
+        parts += _known_holes(asked, lack, taken)
+    bars = sum(deriving.bars_of(task, asked.lake.config) for task in derived)
+    return Plans(tuple(parts), tuple(derived), bars)
+
+
+def _lack(asked: Wanted, src: Source, series: tuple[Series, ...]) -> _Lack:
+    gaps: list[Gap] = []
+    again: dict[Series, SpanSet] = {}
+    said: dict[Series, SpanSet] = {}
+    for timeframe in sorted({s.timeframe for s in series}):
+        mine = {s for s in series if s.timeframe == timeframe}
+        facts = _facts(asked, timeframe, src.venue, mine)
+        gaps += [gap for gap in _gaps(asked, src, timeframe, facts) if gap.series in mine]
+        again.update(_again(asked, timeframe, [f for f in facts if f.series in mine]))
+        said |= {f.series: f.confirmed for f in facts if f.series in mine}
+    return _Lack(src, series, gaps, again, said)
+
+
+def _derivable(asked: Wanted, lacks: Sequence[_Lack]) -> list[Task]:
+    """What to fold, of bars that are stored or will be fetched: all that can be, or what nobody will be asked for."""
+    lake = asked.lake
+    wanted, coming = stale(asked), deriving.open_spans(gap for lack in lacks for gap in lack.gaps if gap.repairable)
+    for lack in lacks:
+        others = fallback.further(lake.config, lack.src) if not asked.alone and asked.derive == "gaps" else []
+        holes = [fallback.lacking(lake.store, other.name, lack.gaps, repairable=False) for other in others]
+        for series, spans in deriving.open_spans(lack.gaps).items():
+            theirs = [hole.get(series, NONE) for hole in holes]
+            if asked.derive == "gaps":
+                theirs.append(coming.get(series, NONE) - lack.said.get(series, NONE))
+            left = reduce(SpanSet.__sub__, theirs, spans)
+            wanted[series] = wanted.get(series, NONE) | left
+    return deriving.choose(lake.store, lake.config, wanted, coming)
+
+
+def stale(asked: Wanted) -> dict[Series, SpanSet]:
+    """Derived bars of the wanted series and span that must be derived again."""
+    store, found = asked.lake.store, dict[Series, SpanSet]()
+    every = {s for _, series in asked.series for s in series}
+    for timeframe in {s.timeframe for s in every}:
+        found |= deriving.stale(store, asked.lake.config, timeframe, every)
+    return found if asked.span is None else {s: spans.clip(asked.span) for s, spans in found.items()}
+
+
+def _known_holes(asked: Wanted, lack: _Lack, taken: Mapping[Series, SpanSet]) -> list[tuple[Source, Plan]]:
+    """What the first source is known not to have, planned for the next that was not asked for it."""
+    others = fallback.further(asked.lake.config, lack.src)
+    gaps = deriving.without(lack.gaps, taken, asked.lake.config) if others else []
+    return fallback.planned(asked.lake.store, others, gaps, asked.concurrency)
+
+
+def _plan_one(asked: Wanted, lack: _Lack, taken: Mapping[Series, SpanSet]) -> Plan:
+    spans = dict(lack.again)
+    residual: list[Gap] = []
+    for gap in deriving.without(lack.gaps, taken, asked.lake.config):
+        if gap.repairable:
+            spans[gap.series] = spans.get(gap.series, NONE) | SpanSet.of(gap.span)
+        else:
+            residual.append(gap)
+    ordered = [(s, spans[s]) for s in sorted(spans)]
+    residue, offers = [g.to_dict() for g in residual], _offers(asked, lack.src, ordered)
+    return plan(ordered, lack.src, offers=offers, pages=asked.pages, residual=residue, concurrency=asked.concurrency)
+
+
+def _offers(asked: Wanted, src: Source, wanted: Sequence[tuple[Series, SpanSet]]) -> dict[Series, Sequence[Offer]]:
+    """What the archive beside a source should have of the wanted spans by now."""
+    beside, now = archive(asked.lake.config, src) if asked.files else None, asked.lake.store.clock()
+    if beside is None:
+        return {}
+    hulls = {series: spans.hull for series, spans in wanted}
+    return {series: beside.offers(series, hull, now) for series, hull in hulls.items() if hull}
+
+
+def _again(asked: Wanted, timeframe: Timeframe, facts: Sequence[Facts]) -> Iterable[tuple[Series, SpanSet]]:
+    """What was learned too soon and, to verify, what the source may have revised since or was never asked for."""
+    store = asked.lake.store
+    due = store.meta.due(timeframe, store.clock()) if asked.verify else {}
+    derived = deriving.spans_stored(store, timeframe) if asked.verify else {}
+    for fact in facts:
+        name = str(fact.series.instrument)
+        spans = fact.provisional | due.get(name, NONE) | (derived.get(name, NONE) - fact.answered)
+        spans = spans if asked.span is None else spans.clip(asked.span)
+        if spans:
+            yield fact.series, spans
+
+
+def _facts(asked: Wanted, timeframe: Timeframe, venue: str, mine: set[Series]) -> list[Facts]:
+    """Facts of the whole venue (outages need everybody), and of wanted series nobody has heard of."""
+    store = asked.lake.store
+    known = [f for f in store.facts(timeframe) if f.series.instrument.venue == venue]
+    fresh = sorted(s.instrument for s in mine - {f.series for f in known})
+    return known + (store.facts(timeframe, fresh) if fresh else [])
+
+
+def _gaps(asked: Wanted, src: Source, timeframe: Timeframe, facts: Sequence[Facts]) -> list[Gap]:
+    """As the venue's sources settle; where one was named, as that one does."""
+    delay = src.settle if asked.alone else None
+    store, config = asked.lake.store, asked.lake.config
+    return assess(store, config, timeframe, facts=facts, within=asked.span, now=asked.now, delay=delay)
+
+
+def open_gaps(asked: Wanted, src: Source, series: Sequence[Series]) -> list[Gap]:
+    """All gaps of some series, from what is stored now."""
+    found: list[Gap] = []
+    for timeframe in sorted({s.timeframe for s in series}):
+        mine = {s for s in series if s.timeframe == timeframe}
+        facts = _facts(asked, timeframe, src.venue, mine)
+        found += [g for g in _gaps(asked, src, timeframe, facts) if g.series in mine]
+    return found
