@@ -171,7 +171,7 @@ class MarketCalendar:
         if at >= within.end + 2 * WEEK:
             return SpanSet.of()
         expected = self.expected(timeframe, within)
-        return expected.clip(Span(self._horizon(timeframe, at), max(at, within.end) + 2 * WEEK))
+        return expected.clip(Span(self.horizon(timeframe, at), max(at, within.end) + 2 * WEEK))
 
     def final_at(self, timeframe: Timeframe, ts: int) -> int:
         """When the bar that opens at ``ts`` is final: its end; a daily or weekly bar of a session market: the close."""
@@ -188,8 +188,8 @@ class MarketCalendar:
         found = np.flatnonzero(days.labels == session)
         return int(days.ends[found[0]]) if len(found) else None
 
-    def _horizon(self, timeframe: Timeframe, at: int) -> int:
-        """All bars that open before this time are final at ``at``."""
+    def horizon(self, timeframe: Timeframe, at: int) -> int:
+        """All bars that open before this time are final at ``at``; of days and weeks it may lie after ``at``."""
         if timeframe.micros < DAY or self.always_open:
             return timeframe.floor(at)
         days = self._over(Span(at - WEEK, at + WEEK)).days

@@ -128,6 +128,14 @@ class Paged(Protocol):
         ...
 
 
+@runtime_checkable
+class SettlesDays(Protocol):
+    """A source whose days and weeks take longer than ``settle`` after the session: they hold its evening trades."""
+
+    @property
+    def day_settle(self) -> int: ...  # µs after the close of the session
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """A file of an archive that should be there by now: ``folder/name``, the span it speaks of, its likely size."""

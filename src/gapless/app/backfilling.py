@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gapless.app import deriving, fallback
-from gapless.app.markets import archive, patience
+from gapless.app.markets import archive, market, patience
 from gapless.app.planning import NONE, Plans, Wanted, make_plan, open_gaps, stale
 from gapless.app.runs import Run, running
 from gapless.coverage.gap import Gap
@@ -112,7 +112,9 @@ def _with_listings(asked: Wanted, plans: Plans) -> Plans:
 
 
 def _carry_out(asked: Wanted, run: Run, src: Source, found: Plan) -> None:
-    options = Options(concurrency=asked.concurrency, patience=_patience(asked, src))
+    options = Options(
+        concurrency=asked.concurrency, patience=_patience(asked, src), sessions=market(asked.lake.config, src.venue)
+    )
     beside = archive(asked.lake.config, src) if any(task.files for task in found.tasks) else None
     outcomes, stopped = run_backfill(
         found, src, asked.lake.store, run=run.id, archive=beside, observer=run.observe, options=options

@@ -44,10 +44,10 @@ def assess(
     evidence = Traded(store, timeframe)
     gaps: list[Gap] = []
     for venue, group in by_venue(found):
-        wait = settle(config, venue) if delay is None else delay
+        wait = settle(config, venue, timeframe) if delay is None else delay
         gaps += classify(
             group, market(config, venue), within=within, now=now or store.clock(), settle=wait, traded=evidence,
-            dense=dense(venue),
+            dense=dense(config, venue),
         )  # fmt: skip
     return [g for g in gaps if g.span.start >= firsts.get(g.series, g.span.start)]
 
@@ -106,7 +106,7 @@ def status(store: Store, config: Config, timeframes: Sequence[Timeframe]) -> lis
     for timeframe in timeframes:
         found = store.facts(timeframe)
         for venue, group in by_venue(found):
-            calendar, wait = market(config, venue), settle(config, venue)
+            calendar, wait = market(config, venue), settle(config, venue, timeframe)
             lacks = assess(store, config, timeframe, facts=group)
             rows += [r.to_dict() for r in matrix(group, lacks, calendar, now=store.clock(), settle=wait)]
     return rows
@@ -117,13 +117,13 @@ def why(store: Store, config: Config, series: Series, ts: int) -> dict[str, Any]
     timeframe, name, market_name = series.timeframe, str(series.instrument), series.instrument.venue
     at = timeframe.floor(ts)
     bar = Span(at, at + timeframe.micros)
-    calendar, wait, now = market(config, market_name), settle(config, market_name), store.clock()
+    calendar, wait, now = market(config, market_name), settle(config, market_name, timeframe), store.clock()
     venue = [f for f in store.facts(timeframe) if f.series.instrument.venue == market_name]
     mine = next((f for f in venue if f.series == series), Facts(series, SpanSet.of(), SpanSet.of()))
     everyone = venue if mine in venue else [*venue, mine]
     lacks = classify(
         everyone, calendar, within=None if mine in venue else bar, now=now, settle=wait,
-        traded=Traded(store, timeframe), dense=dense(market_name),
+        traded=Traded(store, timeframe), dense=dense(config, market_name),
     )  # fmt: skip
     answer = explain(mine, lacks, calendar, at, now=now, settle=wait)
     answer["history"] = [_history_line(line) for line in store.meta.history(series, bar)]

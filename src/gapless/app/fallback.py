@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from gapless.app.markets import dense, source, source_names
+from gapless.app.markets import source, source_names
 from gapless.app.runs import Run
 from gapless.config import Config
 from gapless.coverage.gap import Gap
@@ -23,7 +23,7 @@ from gapless.series import Series
 from gapless.spans import SpanSet
 from gapless.stores.lake import Lake as Store
 
-_HOLES = frozenset({"venue_outage", "halt", "calendar_conflict"})
+_HOLES = frozenset({"venue_outage", "halt", "calendar_conflict", "vendor_hole"})
 Lacking = Mapping[Series, SpanSet]
 
 
@@ -41,29 +41,36 @@ def further(config: Config, first: Source) -> list[Source]:
     return made
 
 
-def lacking(store: Store, name: str, gaps: Iterable[Gap], *, repairable: bool) -> dict[Series, SpanSet]:
-    """What to ask the source called ``name`` for: holes that it has not answered for, ``repairable`` gaps if wanted."""
+def tells_silence(sources: Iterable[Source]) -> bool:
+    """Does any of a venue's sources send silent bars too? Then silence is a hole like any other."""
+    return any(source.dense for source in sources)
+
+
+def lacking(store: Store, name: str, gaps: Iterable[Gap], *, repairable: bool, silence: bool) -> dict[Series, SpanSet]:
+    """What to ask the source called ``name`` for: holes that it has not answered for, ``repairable`` gaps if wanted.
+
+    ``silence``: bars that nobody traded in are holes too.
+    """
     spans: dict[Series, list[tuple[int, int]]] = defaultdict(list)
     for gap in gaps:
-        if (repairable and gap.repairable) or _is_hole(gap):
+        if (repairable and gap.repairable) or _is_hole(gap, silence):
             spans[gap.series].append((gap.span.start, gap.span.end))
     found = {s: SpanSet.of(*spans[s]) - store.meta.answered_by(name, s) for s in sorted(spans)}
     return {s: left for s, left in found.items() if left}
 
 
-def _is_hole(gap: Gap) -> bool:
-    """Might another source have these bars? Of a venue that sends silent bars too, silence is a hole like any other."""
-    if not gap.bars:
-        return False
-    return (
-        gap.cls in _HOLES or gap.cls == "vendor_hole" or (gap.cls == "no_trade" and dense(gap.series.instrument.venue))
-    )
+def _is_hole(gap: Gap, silence: bool) -> bool:
+    """Might another source have these bars?"""
+    return bool(gap.bars) and (gap.cls in _HOLES or (silence and gap.cls == "no_trade"))
 
 
-def planned(store: Store, others: Sequence[Source], gaps: Sequence[Gap], concurrency: int) -> list[tuple[Source, Plan]]:
+def planned(
+    store: Store, first: Source, others: Sequence[Source], gaps: Sequence[Gap], concurrency: int
+) -> list[tuple[Source, Plan]]:
     """The holes that are known already, for the next source that was not asked for them."""
+    silence = tells_silence((first, *others))
     for other in others:
-        spans = lacking(store, other.name, gaps, repairable=False)
+        spans = lacking(store, other.name, gaps, repairable=False, silence=silence)
         if spans:
             return [(other, plan(spans.items(), other, concurrency=concurrency))]
     return []
@@ -78,9 +85,9 @@ def fill(
     concurrency: int,
 ) -> None:
     """Ask each further source for what those before it left open. ``gaps`` looks at the store anew."""
-    before = first.name
+    before, silence = first.name, tells_silence((first, *others))
     for other in others:
-        spans = lacking(run.store, other.name, gaps(), repairable=True)
+        spans = lacking(run.store, other.name, gaps(), repairable=True, silence=silence)
         if run.interrupted or not spans:
             continue
         carry_out(other, plan(spans.items(), other, concurrency=concurrency))

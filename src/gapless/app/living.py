@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from gapless.alerts.alert import Alert
 from gapless.app.desks import check_watched, desk, venues
 from gapless.app.lake import Lake
-from gapless.app.markets import live_source, patience, source, source_name
+from gapless.app.markets import live_source, market, patience, source, source_name
 from gapless.app.runs import Run, running
 from gapless.config import Config
 from gapless.engine.backfill import Options, signals
@@ -204,7 +204,7 @@ class Desktop:
                 return Poll(http, series, clock=clock, observer=observer)
             return Feed(socket, series, clock=clock, observer=observer)
 
-        options = Options(patience=patience(config, name), linger=0.02)
+        options = Options(patience=patience(config, name), linger=0.02, sessions=market(config, venue))
         return Side(
             rest, clock, series, Healer(rest, self.lake.store, clock, self.run_id, self.observer, options), listen
         )

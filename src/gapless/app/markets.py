@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gapless.app.vendors import Vendor, plugged, plugged_names
+from gapless.app.vendors import Vendor, plugged, plugged_for, plugged_names
 from gapless.calendars import MarketCalendar, Override, calendar, venue_calendar
 from gapless.config import CalendarSection, Config, SourceSection
 from gapless.errors import UnknownName, UsageError
 from gapless.protocols import Archive, LiveSource, Source
 from gapless.sources import binance, binance_archive, binance_live, bitfinex, ccxt_any, polygon, yahoo
-from gapless.spans import SECOND, parse_duration
+from gapless.spans import DAY, SECOND, Timeframe, parse_duration
 
 if TYPE_CHECKING:
     from gapless.engine.fetch import Patience
@@ -30,7 +30,10 @@ VENDORS = {
     ),
     **{
         "polygon" if venue == "XNAS" else f"polygon-{venue.lower()}": Vendor(
-            venue, partial(polygon.polygon, venue=venue), dense=False
+            venue,
+            partial(polygon.polygon, venue=venue),
+            dense=False,
+            evening=polygon.EVENING if venue in polygon.STOCKS else 0,
         )
         for venue in polygon.VENUES
     },
@@ -49,20 +52,21 @@ SETTLE = 5 * SECOND  # where no source says how long it takes
 ARCHIVE = "-archive"  # after the name of a source: the files of its archive alone
 
 
-def dense(venue: str) -> bool:
-    """Does the venue send a bar for silent times too?"""
-    return any(v.dense for v in VENDORS.values() if v.venue == venue)
+def dense(config: Config, venue: str) -> bool:
+    """Does any of the venue's sources send a bar for silent times too?"""
+    return any(vendor_of(config, name).dense for name in source_names(config, venue))
 
 
-def settle(config: Config, venue: str) -> int:
+def settle(config: Config, venue: str, timeframe: Timeframe) -> int:
     """How long after its close a bar of the venue counts as missing, µs: as soon as any of its sources may have it."""
     names = source_names(config, venue)
-    return min((_settled(config, name) for name in names), default=SETTLE)
+    return min((_settled(config, name, timeframe) for name in names), default=SETTLE)
 
 
-def _settled(config: Config, name: str) -> int:
-    told = config.sources.get(name, SourceSection()).settle
-    return parse_duration(told) if told is not None else vendor_of(config, name).settled
+def _settled(config: Config, name: str, timeframe: Timeframe) -> int:
+    told, vendor = config.sources.get(name, SourceSection()).settle, vendor_of(config, name)
+    evening = vendor.evening if timeframe.micros >= DAY else 0
+    return evening + (parse_duration(told) if told is not None else vendor.settled)
 
 
 def market(config: Config, venue: str) -> MarketCalendar:
@@ -98,7 +102,8 @@ def source_names(config: Config, venue: str) -> tuple[str, ...]:
     section = config.venues.get(venue)
     if section and (section.source or section.sources):
         return (section.source,) if section.source else section.sources
-    return tuple(name for name, v in VENDORS.items() if v.venue == venue)[:1]
+    built_in = [name for name, v in VENDORS.items() if v.venue == venue]
+    return tuple(built_in or plugged_for(venue))[:1]
 
 
 def source(config: Config, name: str, *, base_url: str | None = None) -> Source:

@@ -16,11 +16,12 @@ from functools import reduce
 from itertools import groupby
 
 from gapless.app import deriving, fallback, selecting
-from gapless.app.coverage import assess
+from gapless.app.coverage import assess, check_known
 from gapless.app.lake import Lake
-from gapless.app.markets import ARCHIVE, VENDORS, archive, source, source_name
+from gapless.app.markets import ARCHIVE, archive, source, source_name, source_names, vendor_of
 from gapless.coverage.gap import Gap
 from gapless.engine.budget import quota_of
+from gapless.engine.final import settle_of
 from gapless.engine.plan import Plan, Task, plan
 from gapless.errors import UsageError
 from gapless.protocols import Facts, Offer, Source
@@ -135,14 +136,21 @@ def _instruments(
         return selecting.universe(lake.store, lake.config, universe)
     if symbols:
         plain = (source or "").removesuffix(ARCHIVE)
-        venue = VENDORS[plain].venue if plain in VENDORS else None
-        found = [Instrument.parse(s, venue=venue) for s in symbols.split(",") if s.strip()]
-        return sorted(set(found))
+        venue = vendor_of(lake.config, plain).venue if plain else None
+        found = {Instrument.parse(s, venue=venue) for s in symbols.split(",") if s.strip()}
+        if verb == "repair":
+            check_known(sorted(found), _known(lake, bars))
+        return sorted(found)
     if verb == "repair":
-        known = {f.series.instrument for t in bars for f in lake.store.facts(t)}
-        served = {v.venue for v in VENDORS.values()}
-        return sorted(i for i in known if i.venue in served or i.venue in lake.config.venues)
+        known = _known(lake, bars)
+        venues = {i.venue for i in known}
+        served = {v for v in venues if v in lake.config.venues or source_names(lake.config, v)}
+        return sorted(i for i in known if i.venue in served)
     raise UsageError(f"{verb} of what?", hint="give --symbols BINANCE:BTCUSDT,… or --universe NAME")
+
+
+def _known(lake: Lake, bars: Sequence[Timeframe]) -> set[Instrument]:
+    return {f.series.instrument for t in bars for f in lake.store.facts(t)}
 
 
 def _span(verb: str, now: int, days: float | None, start: str | None, end: str | None) -> Span | None:
@@ -217,7 +225,10 @@ def _derivable(asked: Wanted, lacks: Sequence[_Lack]) -> list[Task]:
     wanted, coming = stale(asked), deriving.open_spans(gap for lack in lacks for gap in lack.gaps if gap.repairable)
     for lack in lacks:
         others = fallback.further(lake.config, lack.src) if not asked.alone and asked.derive == "gaps" else []
-        holes = [fallback.lacking(lake.store, other.name, lack.gaps, repairable=False) for other in others]
+        silence = fallback.tells_silence((lack.src, *others))
+        holes = [
+            fallback.lacking(lake.store, other.name, lack.gaps, repairable=False, silence=silence) for other in others
+        ]
         for series, spans in deriving.open_spans(lack.gaps).items():
             theirs = [hole.get(series, NONE) for hole in holes]
             if asked.derive == "gaps":
@@ -240,7 +251,7 @@ def _known_holes(asked: Wanted, lack: _Lack, taken: Mapping[Series, SpanSet]) ->
     """What the first source is known not to have, planned for the next that was not asked for it."""
     others = fallback.further(asked.lake.config, lack.src)
     gaps = deriving.without(lack.gaps, taken, asked.lake.config) if others else []
-    return fallback.planned(asked.lake.store, others, gaps, asked.concurrency)
+    return fallback.planned(asked.lake.store, lack.src, others, gaps, asked.concurrency)
 
 
 def _plan_one(asked: Wanted, lack: _Lack, taken: Mapping[Series, SpanSet]) -> Plan:
@@ -288,7 +299,7 @@ def _facts(asked: Wanted, timeframe: Timeframe, venue: str, mine: set[Series]) -
 
 def _gaps(asked: Wanted, src: Source, timeframe: Timeframe, facts: Sequence[Facts]) -> list[Gap]:
     """As the venue's sources settle; where one was named, as that one does."""
-    delay = src.settle if asked.alone else None
+    delay = settle_of(src, timeframe) if asked.alone else None
     store, config = asked.lake.store, asked.lake.config
     return assess(store, config, timeframe, facts=facts, within=asked.span, now=asked.now, delay=delay)
 

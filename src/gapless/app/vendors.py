@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from gapless.errors import UsageError
-from gapless.protocols import Archive, LiveSource, Source
+from gapless.protocols import Archive, LiveSource, SettlesDays, Source
 
 GROUP = "gapless.sources"
 _NEEDED = ("name", "venue", "base_url", "limits", "settle", "dense", "fetch", "listings", "server_time", "refusal")
@@ -29,6 +30,7 @@ class Vendor:
     beside: str = ""  # where the websockets are, on an address that serves both
     archive: Callable[..., Archive] | None = None
     settle: int | None = None  # µs; None: a source that is made says so
+    evening: int = 0  # µs more for bars of a day and longer
 
     @property
     def settled(self) -> int:
@@ -58,7 +60,13 @@ def plugged(name: str) -> Vendor | None:
     found = next(iter(entry_points(group=GROUP, name=name)), None)
     if found is None:
         return None
-    brought = found.load()
+    try:
+        brought = found.load()
+    except (ImportError, AttributeError) as error:
+        raise UsageError(
+            f"the source {name} cannot be loaded from {found.value}: {error}.",
+            hint="mend or remove the package that brings it",
+        ) from error
     sample = brought if hasattr(brought, "fetch") and not isinstance(brought, type) else brought()
     missing = [part for part in _NEEDED if not hasattr(sample, part)]
     if missing:
@@ -66,4 +74,16 @@ def plugged(name: str) -> Vendor | None:
             f"{found.value} is no source: it has no {', '.join(missing)}.",
             hint="protocols.Source says what a source has; gapless.conformance checks it",
         )
-    return Vendor(sample.venue, (lambda: sample) if sample is brought else brought, sample.dense, settle=sample.settle)
+    make, settle = (lambda: sample) if sample is brought else brought, int(sample.settle)
+    evening = sample.day_settle - settle if isinstance(sample, SettlesDays) else 0
+    return Vendor(sample.venue, make, sample.dense, settle=settle, evening=evening)
+
+
+def plugged_for(venue: str) -> list[str]:
+    """The sources of installed packages that serve a venue; of those that can be loaded."""
+    found = []
+    for name in plugged_names():
+        with suppress(UsageError):  # named by nobody; whoever names it is told
+            if (vendor := plugged(name)) is not None and vendor.venue == venue:
+                found.append(name)
+    return found

@@ -135,7 +135,10 @@ class Asking:
         wanted = [(Series(i, timeframe), spans) for i, spans in asked.items()]
         tasks = plan(wanted, self.source)
         heard = Heard()
-        options = Options(patience=markets.patience(self.lake.config, self.name))
+        config = self.lake.config
+        options = Options(
+            patience=markets.patience(config, self.name), sessions=markets.market(config, self.source.venue)
+        )
         _, run.interrupted = run_backfill(tasks, self.source, heard, run=run.id, observer=run.observe, options=options)
         return heard.frame(self.name).filter(pl.col("instrument").is_in([str(i) for i in asked]))
 

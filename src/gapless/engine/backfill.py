@@ -25,6 +25,7 @@ import polars as pl
 
 from gapless.engine.fetch import Paced, PacedHttp, Patience, opened, wall_clock
 from gapless.engine.files import Files, Lists
+from gapless.engine.final import Sessions
 from gapless.engine.plan import Plan, Task
 from gapless.engine.prices import merged
 from gapless.engine.venue import Venue
@@ -48,6 +49,7 @@ class Options:
     group_rows: int = 200_000  # rows in one write; at most twice as many are in memory
     linger: float = 0.5  # how long a page waits for others before it is written
     grace: float = 10.0  # how long requests under way may take after a stop
+    sessions: Sessions | None = None  # of the source's market; None: it is always open
 
 
 @dataclass(slots=True)
@@ -105,7 +107,7 @@ async def backfill(
     patient = opened(source, patience=options.patience, observer=observer, stop=stop, concurrency=wide, clock=clock)
     async with patient as http:
         lists = Lists(archive, _beside(http, archive), plan.tasks) if archive else None
-        job = _Job(iter(plan.tasks), http, Venue(http), writer, run, lists, plan.pages)
+        job = _Job(iter(plan.tasks), http, Venue(http, options.sessions), writer, run, lists, plan.pages)
         await _together(job, wide, options.grace)
     for task in job.tasks:  # those no worker came to, because of a stop
         job.of(task).undone.append(task.span)

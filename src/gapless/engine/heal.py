@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gapless.engine.backfill import Options, backfill
+from gapless.engine.final import Finality
 from gapless.engine.plan import plan
 from gapless.events import Observer, nobody
 from gapless.protocols import Clock, Source, Store
@@ -65,7 +66,7 @@ class Healer:
             return {}
         found = {}
         for series, spans in self._wanted.items():
-            closed = series.timeframe.floor(now - self.source.settle)
+            closed = Finality(self.source, self.options.sessions).until(series.timeframe, now)
             ready = spans.clip(Span(-(2**62), max(closed, -(2**62))))
             if ready:
                 found[series] = ready

@@ -22,6 +22,7 @@ import polars as pl
 from gapless.bars import EXTRAS, VALUES
 from gapless.engine.backlog import Backlog, News, Said
 from gapless.engine.fetch import PacedHttp
+from gapless.engine.final import settle_of
 from gapless.engine.heads import Head
 from gapless.engine.link import Tally
 from gapless.engine.venue_time import VenueTime
@@ -128,10 +129,11 @@ class Poll:
     # ---- step 1
 
     async def _timer(self, timeframe: Timeframe) -> None:
-        settled = timeframe.floor(self.clock() - self.source.settle)
+        delay = settle_of(self.source, timeframe)
+        settled = timeframe.floor(self.clock() - delay)
         while True:
-            await self.clock.wait_until(settled + timeframe.micros + self.source.settle)
-            settled = max(settled + timeframe.micros, timeframe.floor(self.clock() - self.source.settle))
+            await self.clock.wait_until(settled + timeframe.micros + delay)
+            settled = max(settled + timeframe.micros, timeframe.floor(self.clock() - delay))
             for series, polled in self._polled.items():
                 if series.timeframe == timeframe:
                     polled.vain = 0
@@ -187,7 +189,7 @@ class Poll:
 
     def _settled(self, series: Series) -> int:
         """Bars that open before this are final."""
-        return series.timeframe.floor(self.clock() - self.source.settle)
+        return series.timeframe.floor(self.clock() - settle_of(self.source, series.timeframe))
 
     # ---- step 3
 

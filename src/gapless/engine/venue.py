@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 from gapless.engine.fetch import PacedHttp
+from gapless.engine.final import Finality, Sessions
 from gapless.errors import SourceError
 from gapless.events import ClockSkewed
 from gapless.protocols import Listing
@@ -23,6 +24,7 @@ class Venue:
     """The source's clock and listings, fetched when first needed."""
 
     http: PacedHttp
+    sessions: Sessions | None = None
     skew: int = 0  # the source's clock minus ours, µs; never more than the truth, see ``synced``
     _synced_at: float | None = None
     _listings: dict[Instrument, Listing] | None = None
@@ -46,11 +48,11 @@ class Venue:
 
     def final_until(self, timeframe: Timeframe) -> int:
         """Bars that open before this are final by the source's clock."""
-        return timeframe.floor(self.now() - self.http.source.settle)
+        return Finality(self.http.source, self.sessions).until(timeframe, self.now())
 
     def surely_final(self, opened: int, timeframe: Timeframe) -> bool:
         """Is that bar final even if the source's clock is wrong? By our clock if the two agree, else after a day."""
-        closed = opened + timeframe.micros + self.http.source.settle
+        closed = Finality(self.http.source, self.sessions).at(timeframe, opened)
         return closed <= self.http.clock() if abs(self.skew) <= _AGREE else closed + DAY <= self.now()
 
     async def ended(self, instrument: Instrument) -> bool:

@@ -35,6 +35,7 @@ from gapless.spans import DAY, HOUR, MINUTE, WEEK, Micros, Span, Timeframe, iso,
 
 SETTLE = 15 * MINUTE  # dark pools may report a trade so late; stock bars are made again until then
 CRYPTO_SETTLE = MINUTE
+EVENING = 4 * HOUR  # after the close of a session there is trading that its day holds too
 PAGE_BARS = 50_000
 STOCKS = ("XNAS", "XNYS", "ARCX", "XASE", "BATS")
 CRYPTO = "CRYPTO"
@@ -119,6 +120,11 @@ class Polygon:
     key: Secret = field(repr=False)
     adjusted: bool = False
     dense: bool = False
+
+    @property
+    def day_settle(self) -> int:
+        """How long after a session's close its day is final, µs: stocks trade on in the evening."""
+        return self.settle + (0 if self.venue == CRYPTO else EVENING)
 
     async def fetch(self, http: Http, series: Series, span: Span) -> Page:
         """The first page of ``span``. Raises Faulty for an answer that cannot be true."""
