@@ -76,6 +76,28 @@ def test_a_right_call_makes_the_lake(gapless: Call) -> None:
     assert Path("lake").is_dir()
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        ("gaps", "--symbols", "BINANCE:Y"),
+        ("bars", "BINANCE:Y", "1m"),
+        ("repair", "--symbols", "BINANCE:Y"),
+        ("quality", "--symbols", "BINANCE:Y"),
+        ("features", "export", "--symbols", "BINANCE:Y", "--features", "x=close", "-o", "x.csv"),
+    ],
+    ids=lambda call: " ".join(call[:2]),
+)
+def test_of_what_nobody_knows_nothing_is_said(gapless: Call, call: tuple[str, ...]) -> None:
+    """"No gaps" and "no rows" are answers about instruments of the lake; another one is a wrong name."""
+    Path("bars.csv").write_text(BARS)
+    gapless("import", "bars.csv", "--venue", "BINANCE", *IMPORT, "--tz", "UTC")
+    said = gapless(*call, "--json")
+    assert said.code == 2
+    assert said.json["error"]["message"] == "unknown instrument of the lake 'BINANCE:Y'."
+    assert "did you mean 'BINANCE:X'?" in said.json["error"]["hint"]
+    assert not Path("x.csv").exists()
+
+
 def test_what_stands_in_brackets_is_shown() -> None:
     """A section of gapless.toml in an error is text, not a style that vanishes."""
     import io

@@ -35,7 +35,8 @@ def assess(
     """All gaps of one timeframe, venue by venue (outages need everybody's silence).
 
     ``now``: final by then, µs; None: by now. ``delay``: µs after its close before an absent bar counts as missing;
-    None: as the venue's sources say. A span with an open start (EARLIEST) starts for each series where it was first asked for.
+    None: as the venue's sources say. A span with an open start (EARLIEST) starts for each series where it was first
+    asked for.
     """
     found = store.facts(timeframe) if facts is None else list(facts)
     firsts = {f.series: e.start for f in found if (e := extent(f))} if within and within.start == EARLIEST else {}
@@ -92,12 +93,29 @@ def gaps(
         if name not in CLASSES:
             raise UnknownName("gap class", name, CLASSES)
     chosen = None if instruments is None else set(instruments)
+    facts = {timeframe: store.facts(timeframe) for timeframe in timeframes}
+    check_known(instruments or (), (f.series.instrument for found in facts.values() for f in found))
     return [
         gap
-        for timeframe in timeframes
-        for gap in assess(store, config, timeframe, within=within)
+        for timeframe, found in facts.items()
+        for gap in assess(store, config, timeframe, facts=found, within=within)
         if (chosen is None or gap.series.instrument in chosen) and (not classes or gap.cls in classes)
     ]
+
+
+def check_known(asked: Iterable[Instrument], known: Iterable[Instrument]) -> None:
+    """UnknownName for an instrument of which nothing is stored and nobody was asked: of it nothing can be said."""
+    there = {str(instrument) for instrument in known}
+    for instrument in asked:
+        if str(instrument) not in there:
+            hint = "" if there else "import or backfill it first"
+            raise UnknownName("instrument of the lake", str(instrument), sorted(there), hint=hint)
+
+
+def check_stored(store: Store, instruments: Iterable[str]) -> None:
+    """``check_known`` of some instruments in the whole lake."""
+    facts = (fact for timeframe in store.timeframes() for fact in store.facts(timeframe))
+    check_known(map(Instrument.parse, instruments), (fact.series.instrument for fact in facts))
 
 
 def status(store: Store, config: Config, timeframes: Sequence[Timeframe]) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from functools import reduce
 from itertools import groupby
 
 from gapless.app import deriving, fallback, selecting
-from gapless.app.coverage import assess
+from gapless.app.coverage import assess, check_known
 from gapless.app.lake import Lake
 from gapless.app.markets import ARCHIVE, archive, source, source_name, source_names, vendor_of
 from gapless.coverage.gap import Gap
@@ -137,14 +137,20 @@ def _instruments(
     if symbols:
         plain = (source or "").removesuffix(ARCHIVE)
         venue = vendor_of(lake.config, plain).venue if plain else None
-        found = [Instrument.parse(s, venue=venue) for s in symbols.split(",") if s.strip()]
-        return sorted(set(found))
+        found = {Instrument.parse(s, venue=venue) for s in symbols.split(",") if s.strip()}
+        if verb == "repair":
+            check_known(sorted(found), _known(lake, bars))
+        return sorted(found)
     if verb == "repair":
-        known = {f.series.instrument for t in bars for f in lake.store.facts(t)}
+        known = _known(lake, bars)
         venues = {i.venue for i in known}
         served = {v for v in venues if v in lake.config.venues or source_names(lake.config, v)}
         return sorted(i for i in known if i.venue in served)
     raise UsageError(f"{verb} of what?", hint="give --symbols BINANCE:BTCUSDT,… or --universe NAME")
+
+
+def _known(lake: Lake, bars: Sequence[Timeframe]) -> set[Instrument]:
+    return {f.series.instrument for t in bars for f in lake.store.facts(t)}
 
 
 def _span(verb: str, now: int, days: float | None, start: str | None, end: str | None) -> Span | None:

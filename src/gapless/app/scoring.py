@@ -16,12 +16,12 @@ from typing import Any
 
 import polars as pl
 
+from gapless.app.coverage import check_known
 from gapless.app.lake import Lake
 from gapless.app.runs import Run, running
 from gapless.app.witnesses import witness
 from gapless.coverage.quality import Change, Flag, find, refused, weighed
 from gapless.coverage.score import Score, score
-from gapless.errors import UnknownName
 from gapless.observe.progress import Progress
 from gapless.series import Instrument, Series
 from gapless.spans import EARLIEST, LATEST, Span, SpanSet, Timeframe
@@ -62,7 +62,8 @@ def quality(
     progress: Progress | None = None,
 ) -> Report:
     """Look at series, keep their flags, and tell; ``against``: a witness to be heard about each flag."""
-    _check_known(lake.store, instruments, timeframes)
+    held = {name for t in timeframes for name in (*lake.store.present(t), *_refused_of(lake.store, t))}
+    check_known(instruments or (), map(Instrument.parse, held))
     report, looked = Report(), []
     with running(lake.store, "quality", progress) if against else nullcontext() as run:
         for timeframe in timeframes:
@@ -79,14 +80,6 @@ def quality(
     kept.keep(lake.store, looked)
     report.exit_code = run.exit_code if run is not None else 0
     return report
-
-
-def _check_known(store: Store, instruments: Sequence[Instrument] | None, timeframes: Sequence[Timeframe]) -> None:
-    """UnknownName for an instrument of which there is nothing to look at."""
-    known = {name for t in timeframes for name in (*store.present(t), *_refused_of(store, t))}
-    for instrument in instruments or ():
-        if str(instrument) not in known:
-            raise UnknownName("instrument of the lake", str(instrument), sorted(known))
 
 
 def _names(

@@ -147,8 +147,9 @@ def _fetch(common: Common, verb: str, what: What) -> int:
     from gapless.cli import render
     from gapless.observe.progress import progress
 
-    with common.trial() as lake:
-        wanted(lake, verb, **asdict(what))  # a wrong call leaves no lake behind
+    if verb != "repair":
+        with common.trial() as lake:
+            wanted(lake, verb, **asdict(what))  # a wrong call leaves no lake behind
     run = fetch(wanted(common.open(create=verb != "repair"), verb, **asdict(what)), progress())
     show(run.document) if common.json else render.run(run.document, [])
     return run.exit_code
@@ -235,6 +236,7 @@ def bars(
     values
         Give bars that have none the funding rate and open interest known at their open; --no-values: bars as stored.
     """
+    from gapless.app.coverage import check_stored
     from gapless.cli import render, write
 
     lake = common.open(create=False)
@@ -242,6 +244,8 @@ def bars(
         instrument, timeframe, start=start, end=end, as_of=as_of, fill=fill, adjust=adjust, adjust_as_of=adjust_as_of,
         provenance=True, values=values,
     )  # fmt: skip
+    if frame.is_empty():
+        check_stored(lake.store, [instrument])  # none of what is not there is no answer
     frame = lake.mark_sessions(frame, timeframe)
     if output:
         write.table(frame, output)

@@ -153,9 +153,11 @@ def export(
         From bars without the effect of splits, or of splits and dividends.
     """
     from gapless.app.building import chosen
+    from gapless.app.coverage import check_stored
     from gapless.cli import write
 
     lake = common.open(create=False)
+    check_stored(lake.store, split(symbols) or ())
     wanted = chosen(lake.config.features, features)
     rows = lake.features(
         split(symbols), timeframe, wanted, start=start, end=end, as_of=as_of, layout=layout, universe=universe,
