@@ -102,7 +102,7 @@ def verify_features(
             looked, wrong = differing(store, features, series)
             observer(Verified(series, looked, wrong))
             lines.append(
-                {"set": name, "instrument": instrument, "timeframe": timeframe, "features": [*features],
+                {"set": name, "live": False, "instrument": instrument, "timeframe": timeframe, "features": [*features],
                  "values": looked, "differing": wrong}
             )  # fmt: skip
     return lines

@@ -107,7 +107,10 @@ def build(
 def verify(
     *, sample: int = 20, seed: int = 0, symbols: Symbols = None, universe: Universe = None, common: Common = COMMON
 ) -> int:
-    """Compute a sample of the built series again and compare every bit; exit 1 if any differs.
+    """Compute a sample of the built series, and of live rows, again and compare every bit; exit 1 if any differs.
+
+    Live rows are those that a desk computed in the last two days, with the features it has now. While it runs, a
+    correction on its way may show: run it again.
 
     Parameters
     ----------
@@ -117,10 +120,12 @@ def verify(
         Another seed is another sample.
     """
     from gapless.app.building import named, verify_features
+    from gapless.app.live_rows import verify_live
     from gapless.cli import render_features
 
     lake = common.open(create=False)
-    lines = verify_features(lake, sample, seed, named(lake, split(symbols), universe))
+    instruments = named(lake, split(symbols), universe)
+    lines = verify_features(lake, sample, seed, instruments) + verify_live(lake, sample, seed, instruments)
     show(lines) if common.json else render_features.verified(lines)
     return 1 if any(line["differing"] for line in lines) else 0
 

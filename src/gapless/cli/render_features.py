@@ -178,9 +178,10 @@ def verified(lines: Sequence[Mapping[str, Any]]) -> None:
         out.print("nothing is built here; gapless features build stores features", style="yellow", highlight=False)
         return
     table, notes = _columns("features", "tf", "series", "values", "differing"), list[Text]()
-    for _, group in groupby(lines, key=lambda line: (line["set"], line["timeframe"])):
+    for _, group in groupby(lines, key=lambda line: (line["set"], line["timeframe"], line["live"])):
         several = list(group)
-        names, timeframe = _names(several[0]["features"]), several[0]["timeframe"]
+        first = several[0]
+        names, timeframe = ("live: " if first["live"] else "") + _names(first["features"]), first["timeframe"]
         values, wrong = (sum(line[key] for line in several) for key in ("values", "differing"))
         table.add_row(names, timeframe, f"{len(several)}", f"{values:,}", Text(f"{wrong:,}", "red" if wrong else ""))
         if not values:

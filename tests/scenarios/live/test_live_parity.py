@@ -43,15 +43,20 @@ def lived(live, hook, proof, seed: int, minutes: int, kills: int = 0) -> dict[st
     return proof["settled"](run) | {"true": proof["true_bars"](run), "told": proof["all_told"](run, hook)}
 
 
-def test_live_equals_history(live, hook, proof) -> None:
+def test_live_equals_history(live, hook, shell, proof) -> None:
     """Bars are the venue's truth, feature rows a batch run bit for bit, alerts and positions those of a replay.
 
-    It is killed twice on the way; what was told is all, and never twice under two ids.
+    It is killed twice on the way; what was told is all, and never twice under two ids. `features verify` agrees.
     """
     done = lived(live, hook, proof, 1, 21, kills=2)
     assert done["rows"] >= 6 * 20
     assert done["alerts"] == done["told"] > 0
     assert done["true"] > 13 * 60 * 6
+    run = live.runs[0]
+    shell.home, shell.lake = run.home, run.lake
+    lines = shell.run("features", "verify", "--sample", "0", "--json").json
+    assert sum(line["values"] for line in lines if line["live"]) == 7 * done["rows"]
+    assert {line["differing"] for line in lines} == {0}
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import polars as pl
 import pytest
 
-from gapless.spans import MINUTE, Span, Timeframe, iso
+from gapless.spans import MINUTE, SECOND, Span, Timeframe, iso
 from live_venue import VALUES, Venue
 
 M1 = Timeframe.parse("1m")
@@ -174,28 +174,28 @@ def test_a_stream_that_is_refused_is_waited_for_while_rest_works(live, proof) ->
 @pytest.mark.slow
 def test_one_venue_that_is_down_stops_no_other(live, proof, tmp_path) -> None:
     """The others are looked after meanwhile; when it comes, its bars are decided as if they had come in time."""
+    began = time.monotonic()
     other = Venue(tmp_path, 4, 60.0).start()
+    lead = int((time.monotonic() - began) * 60.0) * SECOND  # what it takes to begin, by its clock
     spot = f'[sources.binance]\nbase_url = "{other.url}"\n\n[live]'
-    run = live(4, 60.0, changed=lambda text: text.replace("[live]", spot, 1).replace(
-        'symbols = ["', 'symbols = ["BINANCE:BTCUSDT", "', 1))  # fmt: skip
+    more = 'symbols = ["BINANCE:BTCUSDT", "'
+    run = live(4, 60.0, changed=lambda text: text.replace("[live]", spot, 1).replace('symbols = ["', more, 1))
     other.stop()
     run.start()
     assert waits(run, "source binance").startswith("waiting for binance: ")
     run.until(run.head, "the first bar time of those who are there")
     run.on(5)
     assert set(run.degraded()) == {"source binance"}
-    other.start(iso(run.venue.now()))
+    other.start(iso(run.venue.now() + lead))
     back = other.now()
     run.until(lambda: run.head() >= back and run.state()["ready"], "decided and well", 120)
     run.on(3)
     run.stop()
     proof["settled"](run)
     assert proof["true_bars"](run)
-    decided = run.opened_journal().decided(M1)
-    span = Span(back - 60 * MINUTE, decided)
+    span = Span(back - 60 * MINUTE, run.opened_journal().decided(M1) - 2 * MINUTE)  # its clock may be a little behind
     truth = other.truth("BTCUSDT", span, "BINANCE")
     held = run.opened().store.rows(M1, ["BINANCE:BTCUSDT"], span).select(pl.col("ts").to_physical(), *VALUES)
-    assert truth.height
-    assert held.join(truth, on=["ts", *VALUES], how="anti").height == 0
-    assert truth.join(held, on="ts", how="anti").height == 0
+    assert truth.height > 50
+    assert held.equals(truth)
     other.stop()
