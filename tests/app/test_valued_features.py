@@ -191,7 +191,7 @@ def test_built_rows_equal_a_computation_over_all_bars_and_values(
     """Whatever order bars, values, corrections and builds come in: what is read is the batch over what is stored."""
     lake = gl.open(tmp_path_factory.mktemp("lake") / "lake")
     lake.write(BTC, "1m", minutes(60))
-    for kind, where, what in [*steps, ("build", 0, 0)]:
+    for kind, where, what in [("build", 0, 0), ("bars", 1, 90), ("build", 0, 0), *steps]:
         if kind == "value":
             lake.write_values("open_interest", BTC, at([START + where * 5 * MINUTE], [float(what)]))
         elif kind == "rate":

@@ -2,9 +2,9 @@
 
 1. ``tasks`` says what is missing: the wanted span without what was answered, and without an end where nothing is due.
 2. Workers share one paced connection for each kind of values, whose limits are its own; a task is walked page by page.
-3. What an answer proves: that between its values there are no others; and, after its last one, nothing until as much
-   time has passed as a value may be old. A silence that is longer than the values before it let expect is asked twice
-   before it is believed. So a value is absent because a later one came, or because it was not there twice, and late.
+3. What an answer proves: that before its last value there are no others than its own. Silence after it is believed
+   when a second answer has nothing there either, and when it is older than a value may be: so a value is absent because
+   a later one came, or because it was not there twice, and late.
 4. A page is stored before the next one is asked for. A crash loses the page under way; the next run goes on after the
    last one stored. A task that fails is a line of the ledger; the others go on.
 """
@@ -27,10 +27,9 @@ from gapless.errors import Faulty, Interrupted, SourceError
 from gapless.events import Observer, nobody
 from gapless.protocols import Clock, Counts, Http, Source, ValueAnswer, ValuePage, ValueSource
 from gapless.series import Instrument
-from gapless.spans import MINUTE, Span, SpanSet
+from gapless.spans import LATEST, MINUTE, Span, SpanSet
 from gapless.values import AGES
 
-_SLACK = 10 * MINUTE  # a value may come so much later than it is due
 _MARGIN = 2 * MINUTE  # what was due so shortly before it was asked for may not have been there yet
 
 Keep = Callable[[ValueAnswer, pl.DataFrame], Counts]
@@ -175,28 +174,39 @@ class _Walk:
     outcome: ValueOutcome
     store: Callable[[ValueAnswer, pl.DataFrame], Awaitable[Counts]]
     name: str  # of the run
-    at: int = 0
+    at: int = 0  # everything before it was told
+    silent: int = 0  # up to here an answer had nothing more
+    last: int | None = None  # the newest value
+    step: int = LATEST  # between the last two
     attempts: int = 0
 
     async def run(self) -> None:
         """Raises SourceError, Interrupted, and LakeError of the store."""
         self.at = self.task.span.start
+        self.step = AGES[self.task.source.value]
         await self.venue.synced()
         self._clip()
         end = min(self.task.span.end, self.venue.now())
-        step, twice = AGES[self.task.source.value], False
-        while self.at < end:
+        while self.at < end and not self._enough(end):
             asked = Span(self.at, end)
             page = await self._page(asked)
             ts = page.frame["ts"].to_physical().to_list()
-            told = ts[-1] + 1 if ts else self.at
-            step = min(ts[-1] - ts[-2], AGES[self.task.source.value]) if len(ts) > 1 else step
-            if page.covered.end - told <= step + _SLACK or (twice and not ts):
-                told = page.covered.end  # nothing is missing, or it was asked for twice
-            answered = self._proven(asked.start, told, ts[-1] if ts else None)
+            if ts:
+                told, self.last = ts[-1] + 1, ts[-1]
+                self.step = min(ts[-1] - ts[-2], self.step) if len(ts) > 1 else self.step
+            else:
+                told = max(self.at, min(self.silent, page.covered.end))
+            self.silent = page.covered.end
+            answered = self._proven(asked.start, told, bool(ts))
             self.outcome.counts += await self.store(self._answer(asked, answered, len(ts)), page.frame)
-            twice = not ts and told == self.at
             self.at = max(self.at, told)
+
+    def _enough(self, end: int) -> bool:
+        """Is nothing due any more after the last value, or, where that is young, nothing of what came regularly?"""
+        if self.last is None or self.at > self.last + 1:
+            return False
+        every, fresh = self.task.source.every, end > self.venue.now() - AGES[self.task.source.value]
+        return (end - 1) // every <= self.last // every or (fresh and end - self.last <= self.step + _MARGIN)
 
     async def failed(self, error: str) -> None:
         """Note that the rest of the task was asked for in vain."""
@@ -226,11 +236,10 @@ class _Walk:
         self.outcome.bytes += page.bytes
         return page
 
-    def _proven(self, start: int, told: int, last: int | None) -> Span | None:
-        """Step 3: what is younger than a value may be old is answered only as far as a later value shows."""
+    def _proven(self, start: int, told: int, seen: bool) -> Span | None:
+        """Step 3: up to the last value, which is asked for once more while it is young; up to where silence is old."""
         sure = self.venue.now() - AGES[self.task.source.value]
-        seen = start if last is None else last + 1 if last < sure else last  # a young one is asked for once more
-        end = max(seen, min(told, sure))
+        end = min(told, sure) if not seen else told if told <= sure else told - 1
         return Span(start, end) if end > start else None
 
     def _answer(self, asked: Span, answered: Span | None, rows: int, error: str = "") -> ValueAnswer:
