@@ -4,50 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from gapless.alerts.alert import Alert
-from gapless.alerts.position import PositionEvent, fold
+from gapless.alerts.position import fold
 from gapless.alerts.positions import Positions
-from gapless.alerts.profiles import Profile, inputs
+from gapless.alerts.profiles import inputs
 from gapless.alerts.results import summary
 from gapless.errors import UnknownName, UsageError
-from gapless.spans import MINUTE, Timeframe
-
-ONE = Timeframe.parse("1m")
-Run = Callable[..., Any]
-A, B = "X:A", "X:B"
-Bar = tuple[float, ...]  # open, high, low, close
-FLAT: Bar = (100.0, 100.0, 100.0, 100.0)
-
-
-def flat(price: float) -> Bar:
-    return (price,) * 4
-
-
-def profile(**sections: Any) -> Profile:
-    """A stop 10 % away, and what a test is about."""
-    return Profile.model_validate({"stop": {"percent": 10.0}, **sections})
-
-
-def signal(ts: int = 0, instrument: str = A, direction: Any = "up", rule: str = "spike") -> tuple[Alert, str]:
-    return Alert(rule, instrument, "1m", ts, direction=direction), "p"
-
-
-def told(events: Sequence[PositionEvent]) -> list[tuple[str, int, float, str]]:
-    """What happened, at which bar, at what price, and why; without the marks."""
-    return [(e.kind, e.ts // MINUTE, e.price, e.reason) for e in events if e.kind != "marked"]
-
+from gapless.spans import MINUTE
+from paper import FLAT, ONE, A, B, flat, follow, profile, signal, told
 
 # ---------------------------------------------------------------- the way through
 
 
-def test_a_signal_waits_opens_and_closes_at_its_target(run: Run) -> None:
+def test_a_signal_waits_opens_and_closes_at_its_target() -> None:
     """Pending on bar 0, pulled back and entered at the close of bar 1, half closed at the target, half stopped."""
     made = profile(
         entry={"pullback": 1.0}, stop={"percent": 2.0}, targets=[{"percent": 3.0, "fraction": 0.5}],
@@ -55,7 +29,7 @@ def test_a_signal_waits_opens_and_closes_at_its_target(run: Run) -> None:
     )  # fmt: skip
     bars = [(99.0, 100.5, 98.0, 100.0), (100.0, 101.0, 99.0, 100.0), (100.0, 102.0, 99.0, 101.0),
             (101.0, 104.0, 100.0, 102.0), (102.0, 102.5, 97.0, 99.0)]  # fmt: skip
-    events, position = run(made, bars)
+    events, position = follow(made, bars)
     assert told(events) == [
         ("pending", 0, 100.0, ""), ("opened", 1, 100.0, ""), ("partial", 3, 103.0, "target_1"),
         ("closed", 4, 98.0, "stop"),
@@ -68,10 +42,10 @@ def test_a_signal_waits_opens_and_closes_at_its_target(run: Run) -> None:
     assert position.r == pytest.approx(position.pnl_net / 2)
 
 
-def test_a_short_position_gains_where_prices_fall(run: Run) -> None:
+def test_a_short_position_gains_where_prices_fall() -> None:
     """The lows are its favourable excursion, the highs its adverse one."""
     made = profile(targets=[{"percent": 5.0}])
-    events, position = run(made, [FLAT, (100.0, 101.0, 97.0, 98.0), (98.0, 99.0, 94.0, 96.0)], "down")
+    events, position = follow(made, [FLAT, (100.0, 101.0, 97.0, 98.0), (98.0, 99.0, 94.0, 96.0)], "down")
     assert told(events)[1:] == [("opened", 0, 100.0, ""), ("closed", 2, 95.0, "target_1")]
     assert (position.mfe, position.mae, position.pnl_gross) == pytest.approx((5.0, -1.0, 5.0))
 
@@ -79,19 +53,19 @@ def test_a_short_position_gains_where_prices_fall(run: Run) -> None:
 # ---------------------------------------------------------------- what is said of it
 
 
-def test_an_open_position_stands_at_its_last_close(run: Run) -> None:
+def test_an_open_position_stands_at_its_last_close() -> None:
     """Half was sold at 102, the other half is counted at 99, after costs of both sides."""
     made = profile(targets=[{"percent": 2.0, "fraction": 0.5}], costs={"fee": 10.0})
-    _, position = run(made, [FLAT, (100.0, 102.0, 100.0, 101.0), flat(99.0)])
+    _, position = follow(made, [FLAT, (100.0, 102.0, 100.0, 101.0), flat(99.0)])
     assert (position.state, position.rest, position.last) == ("partial", 0.5, 99.0)
     assert position.pnl_gross == pytest.approx(0.5 * 2 - 0.5 * 1)
     assert position.pnl_net == pytest.approx(position.pnl_gross - 0.1 * (1 + 0.51 + 0.495))
 
 
-def test_a_position_says_all_of_itself_as_json(run: Run) -> None:
+def test_a_position_says_all_of_itself_as_json() -> None:
     """Numbers, ISO times, and null where there is nothing yet."""
     made = profile(stop={"percent": 2.0}, targets=[{"percent": 4.0, "fraction": 0.5}])
-    _, position = run(made, [FLAT, (100.0, 104.0, 99.0, 103.0)])
+    _, position = follow(made, [FLAT, (100.0, 104.0, 99.0, 103.0)])
     shown = json.loads(json.dumps(position.to_dict(), allow_nan=False))
     assert shown == {
         "id": f"{signal()[0].id}-p", "rule": "spike", "profile": "p", "instrument": A, "direction": "long",
@@ -102,18 +76,20 @@ def test_a_position_says_all_of_itself_as_json(run: Run) -> None:
         "mfe": 4.0, "mae": -1.0, "mfe_r": 2.0, "mae_r": -0.5, "mfe_price": 104.0, "mae_price": 99.0,
         "pnl_gross": 3.5, "pnl_net": 3.5, "r": 1.75,
     }  # fmt: skip
-    _, pending = run(profile(entry={"min_wait": 1}), [FLAT])
+    _, pending = follow(profile(entry={"min_wait": 1}), [FLAT])
     shown = json.loads(json.dumps(pending.to_dict(), allow_nan=False))
     assert {shown[n] for n in ("entry", "stop", "pnl_net", "mfe", "mae_price", "opened_at", "exit")} == {None}
 
 
-def test_the_summary_counts_what_was_won_lost_and_kept_out(run: Run) -> None:
+def test_the_summary_counts_what_was_won_lost_and_kept_out() -> None:
     """Two winners, one loser, one open, one expired behind a filter, by hand."""
     made = profile(stop={"percent": 2.0}, targets=[{"percent": 3.0}])
-    won = run(made, [FLAT, flat(103.0)])[1]
-    lost = run(made, [FLAT, flat(98.0)])[1]
-    held = run(made, [FLAT, flat(101.0)])[1]
-    kept_out = run(profile(entry={"max_wait": 0}, filters={"require": ["trades > 9"]}), [FLAT, FLAT], trades=[1, 1])[1]
+    won = follow(made, [FLAT, flat(103.0)])[1]
+    lost = follow(made, [FLAT, flat(98.0)])[1]
+    held = follow(made, [FLAT, flat(101.0)])[1]
+    kept_out = follow(profile(entry={"max_wait": 0}, filters={"require": ["trades > 9"]}), [FLAT, FLAT], trades=[1, 1])[
+        1
+    ]
     found = summary([won, replace(won, instrument=B), lost, held, replace(kept_out, profile="strict")])
     assert found["all"] == {
         "positions": 3, "won": 2, "lost": 1, "win_rate": pytest.approx(2 / 3), "average_win": 3.0, "average_loss": -2.0,
@@ -125,7 +101,7 @@ def test_the_summary_counts_what_was_won_lost_and_kept_out(run: Run) -> None:
     assert found["open"] == {"pending": 0, "positions": 1, "pnl_net": pytest.approx(1.0)}
     assert (found["refused"], found["blocked"]) == ({"max_wait": 1}, {"trades > 9": 1})
     assert found["never_opened"] == ["strict"]
-    even = summary([run(profile(exits={"max_bars": 1}), [FLAT, FLAT])[1]])["all"]
+    even = summary([follow(profile(exits={"max_bars": 1}), [FLAT, FLAT])[1]])["all"]
     assert (even["positions"], even["won"], even["lost"], even["win_rate"], even["profit_factor"]) == (
         1,
         0,
@@ -164,27 +140,27 @@ def test_the_same_signal_twice_is_one_position() -> None:
     assert len(machine.step(0, columns, here, [signal(direction=""), signal(direction="")])) == 2
 
 
-def test_a_position_whose_profile_is_gone_cannot_be_taken_up(run: Run) -> None:
+def test_a_position_whose_profile_is_gone_cannot_be_taken_up() -> None:
     """How it would be closed is not known; the machine stays as it was."""
-    events, _ = run(profile(), [FLAT])
+    events, _ = follow(profile(), [FLAT])
     machine = Positions({"q": profile()}, [A], ONE)
     with pytest.raises(UnknownName, match="unknown profile 'p'"):
         machine.restore(events)
     assert machine.live == []
 
 
-def test_events_that_do_not_follow_one_another_are_refused(run: Run) -> None:
+def test_events_that_do_not_follow_one_another_are_refused() -> None:
     """Without the first one, in the wrong order, one of them twice, or none at all."""
-    events, _ = run(profile(), [FLAT, FLAT])
+    events, _ = follow(profile(), [FLAT, FLAT])
     for wrong in (events[1:], [events[0], events[2], events[1]], [*events, events[-1]], []):
         with pytest.raises(UsageError, match=r"does not follow|no events"):
             fold(wrong)
 
 
-def test_a_bar_with_a_missing_price_is_no_bar(run: Run) -> None:
+def test_a_bar_with_a_missing_price_is_no_bar() -> None:
     """A stop is not missed for ever: the next bar with prices finds it."""
     made = profile(stop={"percent": 2.0})
-    _, position = run(made, [FLAT, (100.0, 100.0, math.nan, 100.0), flat(97.0)])
+    _, position = follow(made, [FLAT, (100.0, 100.0, math.nan, 100.0), flat(97.0)])
     assert (position.closed_at, position.exit, position.reason) == (2 * MINUTE, 97.0, "stop")
 
 

@@ -1,21 +1,41 @@
-"""Positions bar by bar: one instrument, a signal on the first bar, and what became of it."""
+"""Paper positions by hand: bars a reader can work out, a signal on the first one, and what was said of it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pytest
 
 from gapless.alerts.alert import Alert
 from gapless.alerts.position import Position, PositionEvent, fold
 from gapless.alerts.positions import Positions
 from gapless.alerts.profiles import Profile
-from gapless.spans import MINUTE
+from gapless.spans import MINUTE, Timeframe
 
+ONE = Timeframe.parse("1m")
+A, B = "X:A", "X:B"
 Bar = tuple[float, ...]  # open, high, low, close
+FLAT: Bar = (100.0, 100.0, 100.0, 100.0)
+
+
+def flat(price: float) -> Bar:
+    return (price,) * 4
+
+
+def profile(**sections: Any) -> Profile:
+    """A stop 10 % away, and what a test is about."""
+    return Profile.model_validate({"stop": {"percent": 10.0}, **sections})
+
+
+def signal(ts: int = 0, instrument: str = A, direction: Any = "up", rule: str = "spike") -> tuple[Alert, str]:
+    return Alert(rule, instrument, "1m", ts, direction=direction), "p"
+
+
+def told(events: Sequence[PositionEvent]) -> list[tuple[str, int, float, str]]:
+    """What happened, at which bar, at what price, and why; without the marks."""
+    return [(e.kind, e.ts // MINUTE, e.price, e.reason) for e in events if e.kind != "marked"]
 
 
 def follow(
@@ -26,8 +46,8 @@ def follow(
     **features: Sequence[float] | Mapping[str, Sequence[float]],
 ) -> tuple[list[PositionEvent], Position]:
     """One instrument, a signal on bar 0; the events, and the position of that signal."""
-    first = (Alert("spike", "X:A", "1m", 0, direction=direction), "p")  # type: ignore[arg-type]
-    machine = Positions({"p": made}, ["X:A"], "1m")
+    first = signal(direction=direction)
+    machine = Positions({"p": made}, [A], ONE)
     more: dict[str, Sequence[float]] = dict(features.pop("more", {}))  # type: ignore[arg-type]
     events: list[PositionEvent] = []
     for n, bar in enumerate(bars):
@@ -38,9 +58,3 @@ def follow(
         given = (signals or {}).get(n, [first] if n == 0 else [])
         events += machine.step(n * MINUTE, columns, np.array([bar is not None]), given)
     return events, fold(e for e in events if e.position == events[0].position)
-
-
-@pytest.fixture
-def run() -> Callable[..., Any]:
-    """``run(profile, bars, direction, signals, **features)``: the events, and the position of the first signal."""
-    return follow
