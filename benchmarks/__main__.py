@@ -9,7 +9,19 @@ from importlib import import_module
 from rich.console import Console
 from rich.table import Table
 
-NAMES = ("startup", "importing", "archive", "backfill", "lake", "features", "ratings", "building", "feed", "live")
+NAMES = (
+    "startup",
+    "importing",
+    "archive",
+    "sources",
+    "backfill",
+    "lake",
+    "features",
+    "ratings",
+    "building",
+    "feed",
+    "live",
+)
 
 
 def main(chosen: list[str]) -> None:

@@ -16,11 +16,12 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import polars as pl
 
 from gapless.engine.fetch import Paced
 from gapless.engine.plan import Task
-from gapless.engine.walk import Kept, Tally, digest_of, present
+from gapless.engine.walk import Kept, Tally, digest_of, opens_of, present
 from gapless.errors import SourceError
 from gapless.events import Fetched
 from gapless.protocols import Answer, Archive, Offer, Page
@@ -100,8 +101,8 @@ class Files:
 
     async def _take(self, page: Page) -> None:
         inside = page.covered.intersect(self.task.span)
-        ts = page.frame.get_column("ts").to_physical()
-        rows = page.frame.filter(ts.is_between(inside.start, inside.end, closed="left"))
+        first, end = np.searchsorted(opens_of(page.frame), (inside.start, inside.end)).tolist()
+        rows = page.frame.slice(first, end - first)
         held = present(rows, self.task.series.timeframe)
         self.left -= held
         self.absent |= SpanSet.of(inside) - held

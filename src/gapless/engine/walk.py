@@ -150,7 +150,7 @@ class Walk:
             return None
         if self._last is None:
             return frame
-        if not frame.height or _opens(frame)[0] != self.cursor - self._size:
+        if not frame.height or opens_of(frame)[0] != self.cursor - self._size:
             return None
         if frame.row(0) == self._last:
             return frame.slice(1)
@@ -161,7 +161,7 @@ class Walk:
 
     async def _take(self, frame: pl.DataFrame, page: Page, asked: Span) -> bool:
         """Keep what of the answer may be kept; False when that is nothing, because its only bar may still change."""
-        opens, until = _opens(frame), min(page.covered.end, self.end)
+        opens, until = opens_of(frame), min(page.covered.end, self.end)
         self._held = None
         if len(opens) and opens[-1] < self.end and not self.venue.surely_final(int(opens[-1]), self._timeframe):
             until, self._held = self._timeframe.floor(int(opens[-1])), frame.tail(1)
@@ -170,7 +170,7 @@ class Walk:
         span, revises = Span(self.cursor, until), bool(len(opens)) and int(opens[0]) < self.cursor
         rows, doubted = await self._confirmed(frame.head(int(np.searchsorted(opens, until))), span)
         await self._hand_over(rows, span, doubted, asked, revises)
-        adjacent = rows.height and _opens(rows)[-1] == until - self._size
+        adjacent = rows.height and opens_of(rows)[-1] == until - self._size
         self._last = rows.row(-1) if adjacent else None
         self.cursor, self._fruitless, self._attempts = until, 0, 0
         return True
@@ -184,7 +184,7 @@ class Walk:
             hull = doubted.hull or span
             reach = hull.end + 2 * self._size if attempt == 1 else self.venue.now() + self._size
             page = await self._ask(Span(hull.start - self._size, max(reach, hull.end + self._size)))
-            found = page.frame.filter(pl.Series(doubted.mask(_opens(page.frame))))
+            found = page.frame.filter(pl.Series(doubted.mask(opens_of(page.frame))))
             rows = pl.concat([rows, found]).sort("ts") if found.height else rows
             doubted = doubted - SpanSet.of(page.covered) - present(rows, self._timeframe)
             if not doubted:
@@ -194,7 +194,7 @@ class Walk:
 
     async def _hand_over(self, rows: pl.DataFrame, span: Span, doubted: SpanSet, asked: Span, revises: bool) -> None:
         known = SpanSet.of(span) - doubted
-        opens, digest = _opens(rows), digest_of(rows)
+        opens, digest = opens_of(rows), digest_of(rows)
         answers = [
             self._answer(asked, part, int(((opens >= part.start) & (opens < part.end)).sum()), digest) for part in known
         ]
@@ -246,7 +246,7 @@ class Walk:
         for cut in range(2 * AGREEING):
             start = limit - (page_bars(self.http.source, timeframe) - 2 - cut) * size
             page = await self._ask(Span(start, self.venue.now() + size), Series(self.series.instrument, timeframe))
-            ends += [int(_opens(page.frame)[-1])] if page.frame.height else []
+            ends += [int(opens_of(page.frame)[-1])] if page.frame.height else []
             if len(ends) == AGREEING or cut + 1 - len(ends) == AGREEING:
                 break
         return len(ends) == AGREEING and len(set(ends)) == 1 and ends[0] + size <= limit
@@ -269,14 +269,14 @@ class Walk:
         )
 
 
-def _opens(frame: pl.DataFrame) -> Micros:
+def opens_of(frame: pl.DataFrame) -> Micros:
     """Open times, µs."""
     return frame.get_column("ts").to_numpy().view(np.int64)
 
 
 def present(rows: pl.DataFrame, timeframe: Timeframe) -> SpanSet:
     """The bars that ``rows``, sorted by time, hold; one that opens late (after an outage) counts where it belongs."""
-    opens, size, offset = _opens(rows), timeframe.micros, timeframe.offset
+    opens, size, offset = opens_of(rows), timeframe.micros, timeframe.offset
     floor = (opens - offset) // size * size + offset
     return SpanSet.from_bars(floor if (np.diff(floor) > 0).all() else np.unique(floor), timeframe)
 

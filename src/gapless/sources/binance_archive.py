@@ -164,7 +164,7 @@ def _frame(where: str, body: bytes, series: Series, offer: Offer) -> pl.DataFram
         raise Faulty(f"{where}: cannot be read: {str(error).splitlines()[0]}; it begins {head(text)}.") from error
     opened, closed = (_micros(rows.get_column(name)) for name in ("open_time", "close_time"))
     size = series.timeframe.micros
-    if rows.select(*_VALUES).null_count().sum_horizontal().item():
+    if any(rows.get_column(name).null_count() for name in _VALUES):
         raise Faulty(f"{where}: values are missing; it begins {head(text)}.")
     if len(opened) and (opened.min() < offer.span.start or opened.max() >= offer.span.end):
         raise Faulty(f"{where}: holds bars of other times.")
@@ -200,7 +200,7 @@ def _ordered(where: str, frame: pl.DataFrame) -> pl.DataFrame:
 
 def _micros(times: pl.Series) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """Each time by its own magnitude: the unit changed with 2025."""
-    values = times.fill_null(-1).to_numpy()
+    values = (times.fill_null(-1) if times.null_count() else times).to_numpy()
     return np.where(values < MICROS_FROM, values * 1000, values)
 
 
