@@ -288,7 +288,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ValueAnswer:
-    """One line of the ledger of values: as ``Answer``, of one kind of values of an instrument."""
+    """One line of the ledger of values: as ``Answer``, of one kind of values of an instrument.
+
+    ``ended``: nothing more was due inside ``asked`` after it.
+    """
 
     source: str
     name: str
@@ -300,6 +303,7 @@ class ValueAnswer:
     error: str
     run: str
     known_at: int
+    ended: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 import polars as pl
@@ -187,7 +187,7 @@ class _Walk:
         await self.venue.synced()
         self._clip()
         end = min(self.task.span.end, self.venue.now())
-        while self.at < end and not self._enough(end):
+        while not self._ended(end):
             asked = Span(self.at, end)
             page = await self._page(asked)
             ts = page.frame["ts"].to_physical().to_list()
@@ -197,14 +197,14 @@ class _Walk:
             else:
                 told = max(self.at, min(self.silent, page.covered.end))
             self.silent = page.covered.end
-            answered = self._proven(asked.start, told, bool(ts))
-            self.outcome.counts += await self.store(self._answer(asked, answered, len(ts)), page.frame)
             self.at = max(self.at, told)
+            answer = self._answer(asked, self._proven(asked.start, bool(ts), self._ended(end)), len(ts))
+            self.outcome.counts += await self.store(replace(answer, ended=self._ended(end)), page.frame)
 
-    def _enough(self, end: int) -> bool:
+    def _ended(self, end: int) -> bool:
         """Is nothing due any more after the last value, or, where that is young, nothing of what came regularly?"""
-        if self.last is None or self.at > self.last + 1:
-            return False
+        if self.at >= end or self.last is None or self.at > self.last + 1:
+            return self.at >= end
         every, fresh = self.task.source.every, end > self.venue.now() - AGES[self.task.source.value]
         return (end - 1) // every <= self.last // every or (fresh and end - self.last <= self.step + _MARGIN)
 
@@ -236,10 +236,11 @@ class _Walk:
         self.outcome.bytes += page.bytes
         return page
 
-    def _proven(self, start: int, told: int, seen: bool) -> Span | None:
-        """Step 3: up to the last value, which is asked for once more while it is young; up to where silence is old."""
+    def _proven(self, start: int, seen: bool, ended: bool) -> Span | None:
+        """Step 3: up to the newest value, which is asked for once more while it is young; silence once it is old."""
         sure = self.venue.now() - AGES[self.task.source.value]
-        end = min(told, sure) if not seen else told if told <= sure else told - 1
+        young = self.at > sure
+        end = self.at - (young and ended) if seen else min(self.at, sure)
         return Span(start, end) if end > start else None
 
     def _answer(self, asked: Span, answered: Span | None, rows: int, error: str = "") -> ValueAnswer:

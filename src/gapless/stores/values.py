@@ -32,7 +32,8 @@ CREATE TABLE IF NOT EXISTS superseded(
 CREATE TABLE IF NOT EXISTS answered(series INTEGER, start INTEGER, end INTEGER, PRIMARY KEY(series, start)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS ledger(
   id INTEGER PRIMARY KEY, run TEXT, source TEXT, series INTEGER, asked_start INTEGER, asked_end INTEGER,
-  answered_start INTEGER, answered_end INTEGER, rows INTEGER, attempts INTEGER, error TEXT, known_at INTEGER);
+  answered_start INTEGER, answered_end INTEGER, rows INTEGER, attempts INTEGER, error TEXT, known_at INTEGER,
+  ended INTEGER);
 CREATE INDEX IF NOT EXISTS ledger_series ON ledger(series, asked_end);
 """  # noqa: E501 - a table a line
 _CURRENT = """SELECT instrument, ts, value, source.name, known_at FROM series
@@ -109,9 +110,9 @@ class Values:
         return {instrument: SpanSet.of(*spans) for instrument, spans in found.items()}
 
     def asked_until(self, name: str) -> dict[str, int]:
-        """Up to when a source was ever asked for each instrument, and answered."""
+        """Up to when everything that was due was asked for, by instrument."""
         query = """SELECT instrument, max(asked_end) FROM ledger JOIN series ON series.id = ledger.series
-                   WHERE name=? AND error='' AND attempts>0 GROUP BY instrument"""
+                   WHERE name=? AND ended GROUP BY instrument"""
         return dict(self._rows(query, (name,)))
 
     def held(self) -> list[Held]:
@@ -191,8 +192,20 @@ def _log(db: sqlite3.Connection, series: int, a: ValueAnswer) -> None:
     answered = (a.answered.start, a.answered.end) if a.answered else (None, None)
     db.execute(
         """INSERT INTO ledger(run, source, series, asked_start, asked_end, answered_start, answered_end, rows, attempts,
-           error, known_at) VALUES (?,?,?,?,?,?,?,?,?,?,?)""",
-        (a.run, a.source, series, a.asked.start, a.asked.end, *answered, a.rows, a.attempts, a.error, a.known_at),
+           error, known_at, ended) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)""",
+        (
+            a.run,
+            a.source,
+            series,
+            a.asked.start,
+            a.asked.end,
+            *answered,
+            a.rows,
+            a.attempts,
+            a.error,
+            a.known_at,
+            a.ended,
+        ),
     )
 
 
