@@ -1,6 +1,6 @@
 """``backfill`` and ``repair``: a plan (``planning``), carried out.
 
-1. The engine carries the plan out, page by page, durably.
+1. The engine carries the plan out, page by page, durably; sources are asked side by side, each at its own pace.
 2. What the first source left open goes to the venue's further sources (``fallback``), where it has any.
 3. What all of them left open is folded from shorter bars, where those are whole (``deriving``). With ``derive="first"``
    that comes before anybody is asked, timeframe by timeframe from the shortest on, so that 1 and 2 are for the rest.
@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from gapless.app import deriving, fallback
@@ -20,7 +19,7 @@ from gapless.app.markets import archive, market, patience
 from gapless.app.planning import NONE, Plans, Wanted, make_plan, open_gaps, stale
 from gapless.app.runs import Run, running
 from gapless.coverage.gap import Gap
-from gapless.engine.backfill import Options, fetch_listings, run_backfill
+from gapless.engine.backfill import Options, Part, fetch_listings, run_together
 from gapless.engine.plan import Plan
 from gapless.errors import SourceError
 from gapless.events import RunStarted
@@ -31,7 +30,7 @@ from gapless.series import Series
 if TYPE_CHECKING:
     from gapless.engine.fetch import Patience
 
-OUTAGE = 60.0  # seconds without an answer, before a venue's next source is asked
+OUTAGE = 30.0  # seconds without an answer, before a venue's next source is asked
 TAIL_LEFT = 5_000  # rows a series may leave in the tail at the end of a run
 
 
@@ -66,9 +65,7 @@ def _do(asked: Wanted, run: Run, plans: Plans) -> None:
         return
     if asked.derive == "first":
         deriving.carry_out(run, asked.lake.config, plans.derived)
-    for src, found in plans.parts:
-        if found.tasks and not run.interrupted:
-            _carry_out(asked, run, src, found)
+    _carry_out(asked, run, plans.parts)
     for src, series in asked.series:
         _fill(asked, run, src, series)
     _derive_rest(asked, run)
@@ -103,7 +100,7 @@ def _with_listings(asked: Wanted, plans: Plans) -> Plans:
         if not found.tasks:
             continue
         try:
-            listed = fetch_listings(src, patience=patience(asked.lake.config, src.name))
+            listed = fetch_listings(src, patience=_patience(asked, src))
         except SourceError:
             continue  # the tasks will meet the same trouble, and tell it
         with store.writing("store listings"):
@@ -111,16 +108,20 @@ def _with_listings(asked: Wanted, plans: Plans) -> Plans:
     return make_plan(asked)
 
 
-def _carry_out(asked: Wanted, run: Run, src: Source, found: Plan) -> None:
+def _carry_out(asked: Wanted, run: Run, plans: Sequence[tuple[Source, Plan]]) -> None:
+    parts = [_part(asked, src, found) for src, found in plans if found.tasks]
+    if parts:
+        outcomes, run.interrupted = run_together(parts, asked.lake.store, run=run.id, observer=run.observe)
+        for outcome in outcomes:
+            run.wrote(WriteReport({outcome.series: outcome.counts}))
+
+
+def _part(asked: Wanted, src: Source, found: Plan) -> Part:
+    config = asked.lake.config
     options = Options(
-        concurrency=asked.concurrency, patience=_patience(asked, src), sessions=market(asked.lake.config, src.venue)
+        concurrency=asked.concurrency, patience=_patience(asked, src), sessions=market(config, src.venue)
     )
-    beside = archive(asked.lake.config, src) if any(task.files for task in found.tasks) else None
-    outcomes, stopped = run_backfill(
-        found, src, asked.lake.store, run=run.id, archive=beside, observer=run.observe, options=options
-    )
-    run.wrote(WriteReport({o.series: o.counts for o in outcomes}))
-    run.interrupted = stopped
+    return Part(found, src, archive(config, src) if any(task.files for task in found.tasks) else None, options)
 
 
 def _patience(asked: Wanted, src: Source) -> Patience:
@@ -134,8 +135,10 @@ def _fill(asked: Wanted, run: Run, src: Source, series: Sequence[Series]) -> Non
     """Hand what is open still to the venue's further sources, unless the call named one."""
     others = [] if asked.alone or run.interrupted else fallback.further(asked.lake.config, src)
     if others:
-        ask = partial(_carry_out, asked, run)
-        fallback.fill(run, src, others, lambda: open_gaps(asked, src, series), ask, asked.concurrency)
+        fallback.fill(
+            run, src, others, lambda: open_gaps(asked, src, series),
+            lambda other, found: _carry_out(asked, run, [(other, found)]), asked.concurrency,
+        )  # fmt: skip
 
 
 def _settle(asked: Wanted) -> None:

@@ -71,13 +71,23 @@ def run(document: Mapping[str, Any], notes: Sequence[str]) -> None:
         out.print(f"note: {note}", style="dim", highlight=False)
     for reason, count in document["quarantined_by_reason"].items():
         out.print(f"{count:,} rows refused: {reason} (gapless quarantine lists them)", style="yellow", highlight=False)
-    for error in document["errors"][:_ROWS]:
-        whose = f"{error['series']}: " if error["series"] else ""
-        good = f" (made good by {error['made_good_by']})" if "made_good_by" in error else ""
-        out.print(f"failed: {whose}{error['error']}{good}", style="yellow" if good else "red", highlight=False)
+    for line, mended in [*_failures(document["errors"])][:_ROWS]:
+        out.print(line, style="yellow" if mended else "red", highlight=False)
     for line in (*_handovers(document.get("handovers", ())), *_derived(document.get("derived", ()))):
         out.print(line, highlight=False)
     _verdict(out, document)
+
+
+def _failures(errors: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, bool]]:
+    """A line for each error, with all who met it, and whether another source made it good."""
+    met: dict[tuple[str, str], list[str]] = {}
+    for error in errors:
+        met.setdefault((error["error"], error.get("made_good_by", "")), []).append(error["series"])
+    for (text, by), series in met.items():
+        names = [*dict.fromkeys(name for name in series if name)]
+        whose = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        mended = f" (made good by {by})" if by else ""
+        yield f"failed: {whose}{': ' if whose else ''}{text}{mended}", bool(by)
 
 
 def _handovers(rows: Iterable[Mapping[str, Any]]) -> Iterable[str]:

@@ -163,7 +163,7 @@ class _Job:
             await self._guarded(outcome, walk)
         outcome.seconds += time.perf_counter() - began
         if len(outcome.undone) == before[1]:
-            error = "; ".join(outcome.errors[before[0] :])
+            error = "; ".join(dict.fromkeys(outcome.errors[before[0] :]))
             self.http.observer(TaskDone(task.series, task.span, error))
 
     async def _guarded(self, outcome: Outcome, work: Walk | Files) -> None:

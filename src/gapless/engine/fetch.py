@@ -34,6 +34,7 @@ from gapless.series import Series
 from gapless.spans import DAY, SECOND, Span, iso
 
 _T = TypeVar("_T")
+_MOMENT = 0.01  # s
 _LONGEST_BAN = 3 * DAY  # a stated end further away than any venue bans is a clock we do not share
 
 
@@ -218,7 +219,7 @@ class Paced:
                     hint=_reach(self.source.base_url),
                 )
                 raise _GivenUpError(error)
-            await self._wait(seconds)
+            await self._wait(min(seconds, self.patience.outage - silent + _MOMENT))
 
     def _tell_pacing(self, seconds: float) -> None:
         """Once per wait, not once per waiting task; short waits are nobody's news."""

@@ -82,16 +82,22 @@ class Plain:
                 if event.error:
                     self._say(f"{event.series} failed: {event.error}")
             case RunEnded():
-                self._say(f"{event.outcome}: {self._state()}" if self.bars else event.outcome)
+                self._say(f"{event.outcome}: {self.bars:,} bars, {self._pace()}" if self.bars else event.outcome)
             case _:
                 pass
 
     def _state(self) -> str:
-        seconds = max(time.monotonic() - self.start, 1e-9)
-        rate = self.bars / seconds
+        """Of all that is asked for, closed times of a market and bars that were never traded among it."""
+        rate = self._rate()
         left = f", {max(0, self.total - self.bars) / rate:.0f} s left" if rate and self.total > self.bars else ""
         share = f"{min(100, 100 * self.bars // self.total)} % of " if self.total else ""
-        return f"{share}{max(self.total, self.bars):,} bars, {rate:,.0f} bars/s, {self.retries} retries{left}"
+        return f"{share}{max(self.total, self.bars):,} bars, {self._pace()}{left}"
+
+    def _pace(self) -> str:
+        return f"{self._rate():,.0f} bars/s, {self.retries} retries"
+
+    def _rate(self) -> float:
+        return self.bars / max(time.monotonic() - self.start, 1e-9)
 
     def _say(self, text: str) -> None:
         self.last = time.monotonic()
