@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import polars as pl
@@ -27,6 +27,7 @@ OPTIONS = FeedOptions(
     Manners(silence=0.3, confirm=0.3, batch=2, later=0.3), delays=(0.01, 0.05), overlap=0.1, tick=0.05,
     grace=40 * SECOND, skew=120 * SECOND,
 )  # fmt: skip
+PATIENT = replace(OPTIONS, manners=Manners(batch=2), grace=3600 * SECOND)  # a stalled machine is no silent venue
 
 
 def venue(**options: object) -> SimConfig:
@@ -41,17 +42,27 @@ def series(source: BinanceLive) -> list[Series]:
     return [Series.parse(f"{source.venue}:{name}", "1m") for name in NAMES]
 
 
-def listen(sim: Running, source: BinanceLive, minutes: int, events: list[Event]) -> list[Said]:
-    """All that is said in so many minutes of the market."""
+def listen(
+    sim: Running,
+    source: BinanceLive,
+    minutes: int,
+    events: list[Event],
+    options: FeedOptions = OPTIONS,
+    *,
+    least: int = 0,
+    faults: Collection[str] = (),
+) -> list[Said]:
+    """All that is said in so many minutes of the market, until so many final bars and these faults have come."""
 
     async def script() -> list[Said]:
         said: list[Said] = []
         until = sim.clock() + minutes * MINUTE
-        feed = Feed(source, series(source), clock=sim.clock, observer=events.append, options=OPTIONS)
-        async with feed, asyncio.timeout(30):
+        feed = Feed(source, series(source), clock=sim.clock, observer=events.append, options=options)
+        async with feed, asyncio.timeout(120):
             async for batch in feed.batches():
                 said += batch
-                if sim.clock() > until:
+                finals = sum(isinstance(word, Heard) and word.final for word in said)
+                if sim.clock() > until and finals > least and set(faults) <= sim.injected.keys():
                     break
         return said
 
@@ -88,7 +99,7 @@ def test_an_honest_venue_is_heard_bar_for_bar(venue_name: str, make: Callable[[s
     with running(venue(updates=4)) as sim:
         source = make(sim.ws_urls[venue_name])
         events: list[Event] = []
-        said = listen(sim, source, 5, events)
+        said = listen(sim, source, 5, events, PATIENT)
         for one in series(source):
             bars, holes = told(said, one, events)
             assert bars == truth(sim, one, Span(min(bars), max(bars) + MINUTE))
@@ -104,7 +115,7 @@ def test_the_last_word_on_each_bar_is_true_whatever_the_order() -> None:
     with running(venue(faults=faults)) as sim:
         source = usdm_live(sim.ws_urls["BINANCEUSDM"])
         events: list[Event] = []
-        said = listen(sim, source, 9, events)
+        said = listen(sim, source, 9, events, faults=("ws_corrected", "ws_reorder"))
         settled = sim.clock() - 4 * MINUTE
         for one in series(source):
             bars, holes = told(said, one, events)
@@ -124,7 +135,7 @@ def test_no_hole_is_silent(seed: int) -> None:
     with running(venue(faults=faults, seed=seed, lifetime=2.0)) as sim:
         source = replace(spot_live(sim.ws_urls["BINANCE"]), streams_per_connection=2, lifetime=2.0)
         events: list[Event] = []
-        said = listen(sim, source, 11, events)
+        said = listen(sim, source, 11, events, least=40, faults=("ws_drop", "ws_missing"))
         for one in series(source):
             bars, holes = told(said, one, events)
             first = next((w.at for w in said if isinstance(w, Connected) and one in w.series), None)

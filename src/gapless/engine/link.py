@@ -4,7 +4,8 @@
    refused is halved until the stream that the venue does not like stands alone. That one is told as lost and asked for
    again from time to time; the others live.
 2. ``_read``: every frame is a sign of life. Pings are answered; messages go to the ``Ear``, which may make us wait.
-3. ``_watch``: half way into a silence we ping; when not even the pong comes, the connection is half-open and lost.
+3. ``_watch``: half way into a silence we ping; when not even the pong comes, in the other half, the connection is
+   half-open and lost.
 """
 
 from __future__ import annotations
@@ -253,16 +254,18 @@ class Link:
             await asyncio.wait({self._ending}, timeout=silence / 8)
             if self._ending.done():
                 raise LostError(self._ending.result())
-            idle = time.monotonic() - self._touched
-            if self._holding or idle < silence:
+            now = time.monotonic()
+            if self._holding or now - self._touched < silence / 2:
                 overdue = False
+            elif pinged <= self._touched:
+                pinged, overdue = now, False
+                await socket.ping()
+            elif now - pinged < silence / 2:
+                continue
             elif overdue:  # seen twice: after the process was held up what has come is read first
                 raise LostError(f"half-open: nothing for {silence:g} s, not even the answer to a ping")
             else:
                 overdue = True
-            if idle >= silence / 2 and pinged <= self._touched and not self._holding:
-                pinged = time.monotonic()
-                await socket.ping()
 
 
 def _closed(socket: aiohttp.ClientWebSocketResponse, message: aiohttp.WSMessage) -> str:
