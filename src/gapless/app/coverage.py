@@ -16,6 +16,7 @@ from gapless.coverage.lane import extent
 from gapless.coverage.matrix import matrix
 from gapless.coverage.why import why as explain
 from gapless.errors import UnknownName
+from gapless.folds import DERIVED
 from gapless.protocols import Facts
 from gapless.series import Instrument, Series
 from gapless.spans import EARLIEST, Span, SpanSet, Timeframe, iso
@@ -69,13 +70,18 @@ class Traded:
         self.present = {t: store.present(t) for t in self.longer}
 
     def __call__(self, instrument: Instrument, span: Span) -> tuple[str, SpanSet] | None:
-        """(what says so, the bars with volume) inside ``span``; None when nothing longer is stored there."""
+        """(what says so, the bars with volume) inside ``span``; None when nothing longer is stored there.
+
+        A bar that was derived is none: it says nothing but what shorter bars said.
+        """
         name = str(instrument)
         for timeframe in self.longer:
             inside = Span(timeframe.ceil(span.start), timeframe.floor(span.end))
             if inside and self.present[timeframe].get(name, SpanSet.of()).clip(inside):
-                rows = self.store.rows(timeframe, [name], inside).filter(pl.col("volume") > 0)
-                return f"{timeframe} bars", SpanSet.from_bars(rows["ts"].to_physical().to_numpy(), timeframe)
+                rows = self.store.rows(timeframe, [name], inside).filter(~pl.col("source").str.starts_with(DERIVED))
+                traded = rows.filter(pl.col("volume") > 0)["ts"].to_physical().to_numpy()
+                if rows.height:
+                    return f"{timeframe} bars", SpanSet.from_bars(traded, timeframe)
         return None
 
 
@@ -148,6 +154,8 @@ def why(store: Store, config: Config, series: Series, ts: int) -> dict[str, Any]
     if answer["class"] == "present":
         answer["bar"] = _row(store.rows(timeframe, [name], bar))
         answer["revisions"] = [_row(r) for r in store.revisions(timeframe, [name], bar).iter_slices(1)]
+        base = str(answer["bar"]["source"]).partition(DERIVED)[2]
+        answer["evidence"] += [f"folded from stored {base} bars: no source has said it"] if base else []
     return answer
 
 

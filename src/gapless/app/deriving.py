@@ -29,7 +29,7 @@ from gapless.events import TaskDone
 from gapless.folds import DERIVED, open_of
 from gapless.protocols import Answer
 from gapless.series import Instrument, Series
-from gapless.spans import Micros, Span, SpanSet, Timeframe, hull
+from gapless.spans import DAY, Micros, Span, SpanSet, Timeframe, hull
 from gapless.stores.derived import Line
 from gapless.stores.lake import Lake as Store
 
@@ -59,11 +59,31 @@ def choose(
     found: list[Task] = []
     here: dict[Series, SpanSet] = dict(coming)
     for series in sorted(wanted, key=lambda s: (s.timeframe, s)):
-        calendar = market(config, series.instrument.venue)
-        for base, spans in derive.parts(series.timeframe, wanted[series], _held(store, series, here), calendar):
+        calendar, left = market(config, series.instrument.venue), wanted[series] - _split(store, series)
+        for base, spans in derive.parts(series.timeframe, left, _held(store, series, here), calendar):
             found += derive.tasks(series, base, spans, calendar)
             here[series] = here.get(series, SpanSet.of()) | spans
     return found
+
+
+def _split(store: Store, series: Series) -> SpanSet:
+    """Weeks in which a split took effect: bars are as traded, and prices before it are no prices after it."""
+    if series.timeframe.micros <= DAY:
+        return SpanSet.of()
+    splits = [a.ex for a in store.meta.actions.of([str(series.instrument)]) if a.kind == "split"]
+    weeks = ((series.timeframe.floor(ex), ex) for ex in splits)
+    return SpanSet.of(*((week, week + series.timeframe.micros) for week, ex in weeks if ex > week))
+
+
+def derived_bars(store: Store, series: Series, within: Span) -> SpanSet:
+    """The stored bars of a series that no source has said."""
+    known = spans_stored(store, series.timeframe).get(str(series.instrument), SpanSet.of())
+    span = known.clip(within).hull
+    if span is None:
+        return SpanSet.of()
+    rows = store.rows(series.timeframe, [str(series.instrument)], span, ["ts", "source"])
+    mine = rows.filter(rows["source"].str.starts_with(DERIVED))["ts"].to_physical().to_numpy()
+    return SpanSet.from_bars(mine, series.timeframe)
 
 
 def _held(store: Store, series: Series, here: Mapping[Series, SpanSet]) -> dict[Timeframe, SpanSet]:
@@ -149,15 +169,10 @@ def _overtaken(store: Store, config: Config, series: Series, base: Timeframe, li
     at = np.searchsorted(np.array([line.span.start for line in lines]), opens, side="right") - 1
     ends, known = (np.array(values) for values in zip(*((x.span.end, x.known_at) for x in lines), strict=True))
     late = np.unique(opens[(at >= 0) & (opens < ends[at]) & (changed > known[at])])
-    return late if not len(late) else _derived_still(store, series, late)
-
-
-def _derived_still(store: Store, series: Series, opens: Micros) -> Micros:
-    """Those of the bars that no source has said meanwhile."""
-    span = Span(int(opens[0]), int(opens[-1]) + 1)
-    rows = store.rows(series.timeframe, [str(series.instrument)], span, ["ts", "source"])
-    mine = rows.filter(rows["source"].str.starts_with(DERIVED))["ts"].to_physical().to_numpy()
-    return np.asarray(opens[np.isin(opens, mine)], dtype=np.int64)
+    if not len(late):
+        return late
+    still = derived_bars(store, series, Span(int(late[0]), int(late[-1]) + series.timeframe.micros))
+    return np.asarray(late[still.mask(late)], dtype=np.int64)
 
 
 # ---------------------------------------------------------------- doing

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import polars as pl
 
-from gapless.app import markets
+from gapless.app import deriving, markets
 from gapless.app.lake import Lake
 from gapless.app.runs import Run
 from gapless.bars import KEY, check_bars, conform, empty
@@ -52,7 +52,10 @@ def witness(lake: Lake, text: str, base_url: str | None) -> Witness:
 
 @dataclass(frozen=True)
 class Shorter:
-    """A shorter timeframe of the same lake, folded where it is complete."""
+    """A shorter timeframe of the same lake, folded where it is complete.
+
+    It says nothing of bars that were derived themselves, and derived bars of its own are not heard.
+    """
 
     lake: Lake
     base: Timeframe
@@ -73,10 +76,11 @@ class Shorter:
         within = spans.hull or Span(0, 0)
         beyond = WEEK if timeframe.micros >= DAY else 0  # a session may begin on the day before its date
         reach = Span(timeframe.floor(within.start) - beyond, timeframe.ceil(within.end) + beyond)
-        rows = self.lake.store.rows(self.base, [str(instrument)], reach)
-        calendar = markets.market(self.lake.config, instrument.venue)
-        folded = fold(rows, self.base, timeframe, calendar, settled=facts.present | facts.answered)
-        return _inside(folded, spans, instrument)
+        store, calendar = self.lake.store, markets.market(self.lake.config, instrument.venue)
+        own = deriving.derived_bars(store, facts.series, reach)
+        rows = store.rows(self.base, [str(instrument)], reach)
+        folded = fold(rows, self.base, timeframe, calendar, settled=(facts.present | facts.answered) - own)
+        return _inside(folded, spans - deriving.derived_bars(store, Series(instrument, timeframe), within), instrument)
 
 
 @dataclass(frozen=True)

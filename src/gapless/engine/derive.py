@@ -115,7 +115,9 @@ def folded(rows: pl.DataFrame, base: Timeframe, to: Timeframe, market: Market, s
     found = fold(rows, base, to, market, settled=held)
     whole = complete(base, to, held, market, span)
     found = found.filter(pl.Series(whole.mask(found["ts"].to_physical().to_numpy()), dtype=pl.Boolean))
-    return found.with_columns(_where_all(rows, name, found["ts"], base, to, market) for name in _SUMS)
+    return found.with_columns(
+        _where_all(rows, name, found["ts"], base, to, market) for name in _SUMS if name in rows.columns
+    )
 
 
 def _where_all(
