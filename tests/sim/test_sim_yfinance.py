@@ -116,7 +116,7 @@ def test_yfinance_fetches_a_cookie_and_a_crumb_first(venue: Any) -> None:
 
 def test_days_across_a_change_of_clocks_have_the_sessions_dates(venue: Any) -> None:
     """Opens an hour earlier by UTC from one Monday on; splits and dividends on their ex-dates, in shares of today."""
-    with venue(start="2024-01-01", splits=SPLITS, dividends=DIVIDENDS) as (sim, _):
+    with venue(start="2024-03-01", splits=SPLITS, dividends=DIVIDENDS) as (sim, _):
         span = Span.parse("2024-03-04", "2024-05-24")
         read = theirs(sim, "AAPL", "1d", "2024-03-04", "2024-05-24")
         labels = [parse_time(iso(ts)[:10]) for ts in read["ts"]]  # midnight in New York

@@ -1,23 +1,23 @@
 """Yahoo's chart interface over the stocks' truth: columns with nulls, splits taken out, the tick in the last row.
 
-Regular hours only, and after an early close what was traded until the usual one. Today's day comes twice, the second
-time as it is now. Minutes are had of the last 30 days and for at most 8 days a request, other intraday bars of the last
-60 days (hours: 730). As its website's pages do, clients may fetch a cookie (at the root) and a crumb; charts are given
-without, but to nobody who does not call itself a browser.
+Regular hours only, of days too, and after an early close what was traded until the usual one. Today's day comes twice,
+the second time as it is now. Minutes are had of the last 30 days and for at most 8 days a request, other intraday bars
+of the last 60 days (hours: 730). As its website's pages do, clients may fetch a cookie (at the root) and a crumb;
+charts are given without, but to nobody who does not call itself a browser.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from gapless.calendars import MarketCalendar, calendar
-from gapless.sim.blocks import CLOSE, HIGH, LOW, OPEN, VOLUME
+from gapless.sim.blocks import CLOSE, HIGH, LOW, OPEN, VOLUME, Block, fold, join
 from gapless.sim.exchange import Exchange
 from gapless.sim.refusals import Refusal, Reply
 from gapless.sim.sessions import Sessions
@@ -32,7 +32,7 @@ _CHART = re.compile(r"/v8/finance/chart/([A-Za-z0-9.^=-]+)")
 _ZONE = ZoneInfo("America/New_York")
 _FRAMES = {"1m": "1m", "5m": "5m", "15m": "15m", "30m": "30m", "1d": "1d"}
 _BACK = {"1m": 30, "1d": 36_500}
-_1D = Timeframe.parse("1d")
+_1M, _1D = Timeframe.parse("1m"), Timeframe.parse("1d")
 _ALL = 10**6  # bars: there is no limit but that of time
 _COLUMNS = {"open": OPEN, "high": HIGH, "low": LOW, "close": CLOSE, "volume": VOLUME}
 _SESSION = 6 * HOUR + 30 * MINUTE  # from 09:30 to 16:00, where nothing closes early
@@ -118,7 +118,9 @@ class YahooDesk:
             result["events"] = found
         result["indicators"] = {"quote": [columns if stamps else {}]}
         if timeframe == _1D:
-            closes = adjusted_closes(truth, symbol, stamps, columns["close"])
+            closes = adjusted_closes(
+                truth, symbol, stamps, columns["close"], partial(self._close_before, truth, symbol)
+            )
             result["indicators"]["adjclose"] = [{"adjclose": closes} if stamps else {}]
         return {"chart": {"result": [result], "error": None}}
 
@@ -145,7 +147,8 @@ class YahooDesk:
         day = timeframe == _1D
         wide = Span(span.start - DAY, span.end) if day else span
         opens = self._grid(timeframe, Span(wide.start, max(wide.start, wide.end)))
-        block = truth.adjusted(symbol, page(truth, symbol, timeframe, wide, now, _ALL))
+        found = self._days(truth, symbol, opens, now) if day else page(truth, symbol, timeframe, wide, now, _ALL)
+        block = truth.adjusted(symbol, found)
         stamps = np.array([self._open_of(int(at)) for at in opens], np.int64) if day else opens
         keep = (stamps >= span.start) & (stamps < span.end)
         at = np.searchsorted(block.ts, opens)
@@ -158,6 +161,15 @@ class YahooDesk:
         }
         return (stamps[keep] // SECOND).tolist(), columns
 
+    def _days(self, truth: Sessions, symbol: str, dates: Micros, now: int) -> Block:
+        """Days of regular hours, as far as they have gone by ``now``."""
+        first = truth.listed(symbol).start // DAY * DAY
+        whole = (
+            (int(date), self.hours.sessions(Span(int(date), int(date) + DAY)).hull) for date in dates if date >= first
+        )
+        begun = [(date, Span(s.start, min(s.end, now))) for date, s in whole if s is not None and s.start < now]
+        return join([_day(truth, symbol, date, hours) for date, hours in begun])
+
     def _grid(self, timeframe: Timeframe, span: Span) -> Micros:
         """Opens of regular hours, and on from an early close."""
         opens = self.hours.opens(timeframe, span)
@@ -167,6 +179,11 @@ class YahooDesk:
         late = [np.arange(s.end, s.start + _SESSION, timeframe.micros) for s in self.hours.sessions(around)]
         more = np.concatenate([np.empty(0, np.int64), *late])
         return np.sort(np.concatenate([opens, more[(more >= span.start) & (more < span.end)]]))
+
+    def _close_before(self, truth: Sessions, symbol: str, date: int) -> float:
+        """The close of the session before a date, as traded."""
+        dates = self.hours.opens(_1D, Span(date - 7 * DAY, date))
+        return float(self._days(truth, symbol, dates, date).values[CLOSE, -1])
 
     def _open_of(self, date: int) -> int:
         found = self.hours.sessions(Span(date, date + DAY))
@@ -198,6 +215,12 @@ def _with_tick(
     """The latest price once more, stamped with its second, as a row of no volume."""
     last = next((price for price in reversed(columns["close"]) if price is not None), None)
     return [*stamps, now], {n: [*v, 0 if n == "volume" else last] for n, v in columns.items()}
+
+
+def _day(truth: Sessions, symbol: str, date: int, hours: Span) -> Block:
+    """One bar of the minutes in ``hours``, labelled with the date."""
+    minutes = truth.block(symbol, _1M, date // DAY).cut(hours)
+    return fold(Block(minutes.ts // DAY * DAY, minutes.values, minutes.scale), _1D)
 
 
 def _crumb(call: Call) -> Reply:

@@ -6,12 +6,10 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
-from gapless.sim.blocks import CLOSE
 from gapless.sim.sessions import Sessions
-from gapless.spans import DAY, SECOND, Span, Timeframe, parse_time
+from gapless.spans import DAY, SECOND, Span, parse_time
 
 Json = dict[str, Any]
-_1D = Timeframe.parse("1d")
 
 
 def events(truth: Sessions, symbol: str, span: Span, open_of: Callable[[int], int], asked: str) -> Json:
@@ -35,10 +33,16 @@ def events(truth: Sessions, symbol: str, span: Span, open_of: Callable[[int], in
     return {kind: told for kind, told in found.items() if told}
 
 
-def adjusted_closes(truth: Sessions, symbol: str, stamps: list[int], closes: list[float | None]) -> list[float | None]:
-    """Closes with later dividends taken out too: each a share of the close before it."""
+def adjusted_closes(
+    truth: Sessions,
+    symbol: str,
+    stamps: list[int],
+    closes: list[float | None],
+    close_before: Callable[[int], float],
+) -> list[float | None]:
+    """Closes with later dividends taken out too: each a share of the close before it, which is as traded."""
     known = [(parse_time(day), cash) for day, cash in truth.dividends.get(symbol, ())]
-    factors = [(ex, _factor(truth, symbol, ex, cash)) for ex, cash in known]
+    factors = [(ex, 1 - cash * _shares(truth, symbol, ex) / close_before(ex)) for ex, cash in known]
     told: list[float | None] = []
     for stamp, close in zip(stamps, closes, strict=True):
         later = [factor for ex, factor in factors if ex > stamp * SECOND]
@@ -46,8 +50,6 @@ def adjusted_closes(truth: Sessions, symbol: str, stamps: list[int], closes: lis
     return told
 
 
-def _factor(truth: Sessions, symbol: str, ex: int, cash: float) -> float:
-    """What a dividend leaves of the prices before it."""
-    before = (truth.block(symbol, _1D, ex // DAY - back) for back in range(1, 8))
-    close = next(float(block.values[CLOSE, -1]) for block in before if len(block))
-    return 1 - cash * truth.ratio(symbol, ex // DAY - 1) / truth.ratio(symbol, ex // DAY) / close
+def _shares(truth: Sessions, symbol: str, ex: int) -> float:
+    """What a share of the day before has become on the ex-date, if that is the day of a split too."""
+    return truth.ratio(symbol, ex // DAY - 1) / truth.ratio(symbol, ex // DAY)
