@@ -8,7 +8,7 @@ too: the venue then keeps what it has to say, or hangs up, and either way no fin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 
 from gapless.events import Connected, Disconnected
 from gapless.protocols import Heard
@@ -92,3 +92,28 @@ class Backlog:
         """The feed broke: the consumer is told after it has taken what waits."""
         self._error = error
         self.close()
+
+
+class Works:
+    """What fills a backlog while a feed is open: tasks. A defect in one of them is told to the consumer."""
+
+    def __init__(self, backlog: Backlog) -> None:
+        self.backlog = backlog
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def begin(self, *works: Coroutine[None, None, None]) -> None:
+        """Go."""
+        self._tasks += [asyncio.create_task(self._guarded(work)) for work in works]
+
+    async def end(self) -> None:
+        """Break all off; what was put into the backlog can still be taken."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.backlog.close()
+
+    async def _guarded(self, work: Coroutine[None, None, None]) -> None:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - the task boundary: the consumer is told
+            self.backlog.fail(error)

@@ -15,14 +15,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
 import aiohttp
 
 from gapless import __version__
-from gapless.engine.backlog import Said
+from gapless.engine.backlog import Said, Works
 from gapless.engine.hearing import Hearing
 from gapless.engine.link import Link, Manners, Tally
 from gapless.engine.venue_time import VenueTime
@@ -75,7 +75,7 @@ class Feed:
             _Line(source, asked[at : at + size], self._hearing, self.options, jitter)
             for at in range(0, len(asked), size)
         ]
-        self._tasks: list[asyncio.Task[None]] = []
+        self._works = Works(self._hearing.backlog)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Feed:
@@ -84,8 +84,7 @@ class Feed:
             timeout=aiohttp.ClientTimeout(total=None),
             headers={"User-Agent": f"gapless/{__version__}"},
         )
-        works = [*(line.keep(session) for line in self._lines), self._look()]
-        self._tasks = [asyncio.create_task(self._guarded(work)) for work in works]
+        self._works.begin(*(line.keep(session) for line in self._lines), self._look())
         return self
 
     async def __aexit__(
@@ -99,12 +98,9 @@ class Feed:
 
     async def close(self) -> None:
         """Leave the venue. What was read from the sockets can still be taken from ``batches``."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._works.end()
         if self._session is not None:
             await self._session.close()
-        self._hearing.backlog.close()
 
     @property
     def tally(self) -> Tally:
@@ -147,12 +143,6 @@ class Feed:
         """So much real time as the venue's clock shows it."""
         rate = self.clock.rate if isinstance(self.clock, VenueTime) else 1.0
         return int(real * max(1.0, rate))
-
-    async def _guarded(self, work: Coroutine[None, None, None]) -> None:
-        try:
-            await work
-        except Exception as error:  # noqa: BLE001 - the task boundary: the consumer is told
-            self._hearing.backlog.fail(error)
 
 
 class _Line:

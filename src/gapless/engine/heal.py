@@ -23,12 +23,13 @@ AGAIN = 30 * SECOND  # the venue's time before a span that failed is asked again
 
 @dataclass(frozen=True, slots=True)
 class Healed:
-    """Spans that were asked, and which of their series may have bars that nobody was told of.
+    """Spans that were asked at ``at`` (µs) or later, and which of their series may have bars that nobody was told of.
 
     ``failed``: will be asked again, and why; an empty text where the asking was only stopped. ``refused``: those of
     them that the source will not answer for, as far as it knows now.
     """
 
+    at: int
     spans: Mapping[Series, SpanSet]
     changed: tuple[Series, ...]
     failed: Mapping[Series, str]
@@ -80,7 +81,7 @@ class Healer:
                 self._wanted[series] = left
             else:
                 self._wanted.pop(series, None)
-        found = plan(spans.items(), self.source, concurrency=self.options.concurrency)
+        at, found = self.clock(), plan(spans.items(), self.source, concurrency=self.options.concurrency)
         try:
             outcomes = await backfill(
                 found, self.source, self.store, run=self.run, observer=self.observer, stop=stop,
@@ -95,7 +96,7 @@ class Healer:
             self._want_again({s: spans[s] for s in failed}, AGAIN if any(failed.values()) else 0)
         changed = {o.series for o in outcomes if o.counts.written or o.counts.corrected} | (self._doubted & set(spans))
         self._doubted -= set(spans)
-        return Healed(spans, tuple(sorted(changed)), failed, frozenset(o.series for o in outcomes if o.refused))
+        return Healed(at, spans, tuple(sorted(changed)), failed, frozenset(o.series for o in outcomes if o.refused))
 
     def _want_again(self, spans: Mapping[Series, SpanSet], later: int) -> None:
         for series, asked in spans.items():

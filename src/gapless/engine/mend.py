@@ -188,11 +188,14 @@ class Mender:
             await self.told(side, healed)
 
     def note(self, side: Side, healed: Healed) -> None:
-        """Once its changes are decided: how far everything is verified, and whether the venue is well."""
+        """Once its changes are decided: how far everything is verified, and whether the venue is well.
+
+        What counts is when it was asked: deciding may take longer than answers need to become final.
+        """
         known = self.verified(None)
         further: dict[Series, int] = {}
         for series, spans in healed.spans.items():
-            at, sure = known.get(series), series.timeframe.floor(side.clock() - _SURE)
+            at, sure = known.get(series), series.timeframe.floor(healed.at - _SURE)
             end = min(_reached(spans, at), sure)
             if series not in healed.failed and (at is None or at < end):
                 further[series] = end

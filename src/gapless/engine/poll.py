@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
 import polars as pl
 
 from gapless.bars import EXTRAS, VALUES
-from gapless.engine.backlog import Backlog, News, Said
+from gapless.engine.backlog import Backlog, News, Said, Works
 from gapless.engine.fetch import PacedHttp
 from gapless.engine.final import settle_of
 from gapless.engine.heads import Head
@@ -78,7 +78,7 @@ class Poll:
         self._due: asyncio.Queue[Series] = asyncio.Queue()
         self._waiting: set[Series] = set()  # in the queue
         self._ask_at = 0.0
-        self._tasks: list[asyncio.Task[None]] = []
+        self._works = Works(self._backlog)
 
     # ---- for the consumer
 
@@ -87,9 +87,8 @@ class Poll:
         for series, polled in self._polled.items():
             polled.cursor = polled.asked = series.timeframe.floor(now)
         self._tell(Connected(self.source.name, tuple(self._polled), now))
-        works = [self._timer(size) for size in {s.timeframe for s in self._polled}]
-        works += [self._work() for _ in range(self.source.limits.concurrency)]
-        self._tasks = [asyncio.create_task(self._guarded(work)) for work in works]
+        self._works.begin(*(self._timer(size) for size in {s.timeframe for s in self._polled}))
+        self._works.begin(*(self._work() for _ in range(self.source.limits.concurrency)))
         return self
 
     async def __aexit__(
@@ -106,10 +105,7 @@ class Poll:
         for polled in self._polled.values():
             if polled.again is not None:
                 polled.again.cancel()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._backlog.close()
+        await self._works.end()
 
     @property
     def backlog(self) -> int:
@@ -223,12 +219,6 @@ class Poll:
     def _tell(self, news: News) -> None:
         self._backlog.tell(news)
         self.observer(news)
-
-    async def _guarded(self, work: Coroutine[None, None, None]) -> None:
-        try:
-            await work
-        except Exception as error:  # noqa: BLE001 - the task boundary: the consumer is told
-            self._backlog.fail(error)
 
 
 def _heard(series: Series, frame: pl.DataFrame, now: int) -> Iterator[Heard]:

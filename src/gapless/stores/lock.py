@@ -19,12 +19,20 @@ from gapless.errors import LakeLocked
 class WriterLock:
     """An advisory lock on a file; the kernel frees it when its process dies, however it dies.
 
-    Re-entrant in one thread. ``patience`` is how many seconds a second writer waits before LakeLocked.
+    Re-entrant in one thread. ``patience`` is how many seconds a second writer waits before LakeLocked, which says what
+    is done to the lake by whom, and ``hint``.
     """
 
-    def __init__(self, path: Path, patience: float = 60.0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        patience: float = 60.0,
+        *,
+        done: str = "being written",
+        hint: str = "wait for it to end, or give --lake another directory",
+    ) -> None:
         self.path = path
-        self.patience = patience
+        self.patience, self.done, self.hint = patience, done, hint
         self._thread = threading.RLock()
         self._depth = 0
         self._file: BinaryIO | None = None
@@ -53,8 +61,7 @@ class WriterLock:
             except BlockingIOError:
                 if time.monotonic() >= deadline:
                     raise LakeLocked(
-                        f"the lake at {self.path.parent} is being written by {self._holder(file)}.",
-                        hint="wait for it to end, or give --lake another directory",
+                        f"the lake at {self.path.parent} is {self.done} by {self._holder(file)}.", hint=self.hint
                     ) from None
                 time.sleep(random.uniform(0.002, 0.02))
         with suppress(OSError):  # a note for those who wait; a full disk must not keep anyone from making room

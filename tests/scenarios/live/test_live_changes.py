@@ -104,8 +104,8 @@ def test_a_second_live_run_is_refused(live) -> None:
     run.until(run.head, "the first bar time")
     first, run.process = run.process, None
     run.start("--for", "5s")
-    assert run.process.wait(30) == 1
-    assert "is looked after by another live run" in run.log()
+    assert run.process.wait(120) == 1
+    assert f"is looked after by process {first.pid} (gapless live)" in run.log()
     run.process = first
     run.on()
     run.stop()

@@ -1,0 +1,72 @@
+"""What REST has said for good: asked long enough after a close, however long deciding what came of it took."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gapless.engine.heal import Healed, Healer
+from gapless.engine.health import Health
+from gapless.engine.mend import Mender, Side
+from gapless.engine.venue_time import VenueTime
+from gapless.errors import Refused
+from gapless.series import Series
+from gapless.sources.binance import spot
+from gapless.spans import HOUR, MINUTE, Span, SpanSet, parse_time
+from gapless.stores.lake import Lake
+
+NOW = parse_time("2025-06-03T12:00")
+BTC = Series.parse("BINANCE:BTCUSDT", "1m")
+
+
+class Bench:
+    """A mender of one series, whose venue's clock the test moves."""
+
+    def __init__(self, home: Path) -> None:
+        self.now, self.known = NOW, dict[Series, int]()
+        source = spot("http://127.0.0.1:9")
+        clock = VenueTime("binance", wall=lambda: self.now, monotonic=lambda: self.now * 1000)
+        healer = Healer(source, Lake(home / "lake", clock=clock), clock, "run")
+        self.side = Side(source, clock, (BTC,), healer, lambda http, observer: None)  # type: ignore[arg-type,return-value]
+        self.mender = Mender([self.side], self.verified, Health(), self.told)
+
+    def verified(self, further: Mapping[Series, int] | None) -> Mapping[Series, int]:
+        self.known |= further or {}
+        return self.known
+
+    async def told(self, side: Side, healed: Healed) -> None: ...
+
+
+def healed(at: int, start: int, end: int, **more: Any) -> Healed:
+    return Healed(at, {BTC: SpanSet.of(Span(start, end))}, (), **({"failed": {}} | more))
+
+
+def test_what_counts_is_when_it_was_asked(tmp_path: Path) -> None:
+    """Asked three minutes after a close, noted a quarter of an hour later: that bar may still have been wrong."""
+    bench = Bench(tmp_path)
+    asked = bench.now
+    bench.now += 15 * MINUTE
+    bench.mender.note(bench.side, healed(asked, asked - HOUR, asked - 2 * MINUTE))
+    assert bench.known == {BTC: asked - 10 * MINUTE}
+
+
+def test_a_failed_series_is_not_verified(tmp_path: Path) -> None:
+    """What it answered before it failed is asked again."""
+    bench = Bench(tmp_path)
+    bench.mender.note(bench.side, healed(NOW, NOW - 2 * HOUR, NOW - HOUR, failed={BTC: "reset"}))
+    assert bench.known == {}
+    bench.mender.note(bench.side, healed(NOW, NOW - 2 * HOUR, NOW - HOUR))
+    assert bench.known == {BTC: NOW - HOUR}
+
+
+def test_a_refusal_is_an_error_only_of_what_was_never_known() -> None:
+    """A name that was known once has gone; it is told, and the run goes on."""
+    from gapless.engine.mend import _believe_names
+
+    found = healed(NOW, NOW - HOUR, NOW, failed={BTC: "no such symbol"}, refused=frozenset({BTC}))
+    with pytest.raises(Refused, match="BINANCE:BTCUSDT 1m: no such symbol"):
+        _believe_names(found, {})
+    _believe_names(found, {BTC: NOW})
