@@ -15,6 +15,7 @@ from gapless.app.desks import desk, unwatched
 from gapless.app.lake import Lake
 from gapless.engine.desk import Desk
 from gapless.engine.rows import moments
+from gapless.engine.valued import LiveView
 from gapless.engine.warm import warm
 from gapless.errors import UnknownName, UsageError
 from gapless.spans import DAY, Span, Timeframe, iso, parse_time
@@ -102,12 +103,13 @@ def replay(
 
 def run(lake: Lake, table: Desk, since: int, upto: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
     """Step a desk over the stored bars that open in ``[since, upto)``: alerts, position events, and bars seen."""
-    warm(table, lake.store, since - 1)
+    bars = LiveView(lake.store, lake.store.values, table.reads)
+    warm(table, bars, since - 1)
     fired: list[dict[str, Any]] = []
     events: list[dict[str, Any]] = []
     seen = 0
     for start in range(since, upto, DAY):
-        rows = lake.store.rows(table.duties.timeframe, list(table.instruments), Span(start, min(start + DAY, upto)))
+        rows = bars.rows(table.duties.timeframe, list(table.instruments), Span(start, min(start + DAY, upto)))
         for moment in moments(rows, table.instruments):
             decided = table.step(moment)
             fired += [alert.to_dict() for alert in decided.alerts]

@@ -25,6 +25,7 @@ from gapless.alerts.alert import Alert
 from gapless.alerts.position import PositionEvent, compact
 from gapless.alerts.positions import Elapsed, Positions
 from gapless.alerts.profiles import Profile
+from gapless.alerts.profiles import inputs as inputs_of
 from gapless.alerts.rules import Rules
 from gapless.bars import TS
 from gapless.engine.barrier import FIELDS, Floats, Moment
@@ -95,6 +96,13 @@ class Desk:
         self._number = {name: i for i, name in enumerate(self.instruments)}
         self._field = {name: i for i, name in enumerate(FIELDS)}
         self.follow((), None)
+
+    @property
+    def reads(self) -> set[str]:
+        """The columns of bars that features, rules and positions look at."""
+        looked_at = {text for rule in self.rules.rules for text in rule.inputs}
+        looked_at |= {text for profile in self._profiles.values() for text in inputs_of(profile)}
+        return {*self.plan.inputs, *(column for column, _ in self.plan.others), *(looked_at & set(FIELDS))}
 
     def number(self, instrument: str) -> int | None:
         """Its place in ``instruments``; None for a stranger."""

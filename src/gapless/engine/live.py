@@ -364,6 +364,8 @@ class Live:
                 ready = barrier.ready(self.now())
                 if ready:
                     await self._decide(timeframe, ready, time.perf_counter())
+                await self._durably(self.writers[timeframe].gather)
+                await self._strangers(timeframe)
             await self._revise_late()
 
     async def _answered(self) -> None:

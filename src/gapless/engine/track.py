@@ -26,6 +26,7 @@ from gapless.engine.barrier import FIELDS, Moment
 from gapless.engine.build import set_name
 from gapless.engine.desk import Decided, Desk, Memory
 from gapless.engine.rows import moments, rows_heard
+from gapless.engine.valued import LiveView
 from gapless.engine.warm import warm
 from gapless.errors import UsageError
 from gapless.features import plan
@@ -40,8 +41,12 @@ _TOGETHER = 200  # bar times decided again in one transaction
 class Track:
     """One desk over one store and journal. ``head`` is the newest bar time decided, None before the first."""
 
-    def __init__(self, desk: Desk, store: LiveStore, journal: Journal, *, clock: Clock) -> None:
+    def __init__(
+        self, desk: Desk, store: LiveStore, journal: Journal, *, clock: Clock, view: LiveView | None = None
+    ) -> None:
         self.desk, self.store, self.journal, self.clock = desk, store, journal, clock
+        self.view = view  # of the bars, with what is beside them
+        self.seen: LiveStore = view or store
         self.timeframe = desk.duties.timeframe
         self.head: int | None = None
         self._fact = f"desk {self.timeframe.name}"
@@ -68,7 +73,7 @@ class Track:
         begin = self.timeframe.floor(self.clock()) if newest is None else newest + self.timeframe.micros
         self._sign(begin)
         if newest is not None:
-            warm(self.desk, self.store, newest)
+            warm(self.desk, self.seen, newest)
             self.head = newest
             self._remember(newest)
             self.journal.decide(self.timeframe, newest, newest, (), now=self.clock())
@@ -91,11 +96,14 @@ class Track:
 
     def advance(self, moment: Moment) -> Decided:
         """Decide the next bar time; durable only after ``write``."""
-        decided = self.desk.step(moment)
+        decided = self._step(moment)
         self._waiting.append(decided)
         self._recent[moment.ts] = moment
         self.head = moment.ts
         return decided
+
+    def _step(self, moment: Moment) -> Decided:
+        return self.desk.step(self.view.moment(moment, self.desk.instruments) if self.view else moment)
 
     def write(self) -> Changes:
         """Make what was decided durable, in one transaction; after a failure it can be called again."""
@@ -138,7 +146,7 @@ class Track:
         """Decide again from the oldest bar on, of those decided, that was stored or corrected after ``since``."""
         if self.head is None:
             return Changes()
-        first = self.store.learned(self.timeframe, self.desk.instruments, since, made, self.head)
+        first = self.seen.learned(self.timeframe, self.desk.instruments, since, made, self.head)
         if first is None:
             return Changes()
         self._memories, self._recent = [], {}
@@ -214,7 +222,7 @@ class Track:
         start = since
         for moment in later:
             self._recent[moment.ts] = moment
-            decided = self.desk.step(moment)
+            decided = self._step(moment)
             self.head = moment.ts
             if moment.ts >= since:
                 together.append(decided)
@@ -237,7 +245,7 @@ class Track:
         kept = self.journal.checkpoints(self.timeframe.name)
         for ts, known_at, made in kept:
             if ts <= decided:
-                first = self.store.learned(self.timeframe, names, known_at, made, ts)
+                first = self.seen.learned(self.timeframe, names, known_at, made, ts)
                 if first is None:
                     return ts
                 decided = min(decided, first - 1)
@@ -255,7 +263,7 @@ class Track:
             if same and ts < since:
                 self.desk.revert(memory)
             else:
-                warm(self.desk, self.store, ts)
+                warm(self.desk, self.seen, ts)
                 self.desk.rules.restore(memory.rules)
                 self.desk.follow(memory.positions, ts)
                 self._keep(ts)
@@ -265,7 +273,7 @@ class Track:
 
     def _back_to_nothing(self, at: int) -> int:
         """No checkpoint: features from the bars, positions from the journal, rules without a memory."""
-        warm(self.desk, self.store, at)
+        warm(self.desk, self.seen, at)
         self.desk.rules.restore(self._fresh)
         bodies = self.journal.entries("position", self.timeframe)
         self.desk.follow(live_events(e for e in bodies if parse_time(e["ts"]) <= at), at)

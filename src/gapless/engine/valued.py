@@ -7,13 +7,16 @@ stored with the bars; features built of it know which values they consumed (valu
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
+import numpy as np
 import polars as pl
 
+from gapless.engine.barrier import FIELDS, Moment
 from gapless.engine.views import View
-from gapless.protocols import FeatureStore
+from gapless.protocols import FeatureStore, LiveStore
 from gapless.segments import Piece
 from gapless.spans import Span, Timeframe
 from gapless.values import AGES, consumed, joined
@@ -72,3 +75,39 @@ def filled(bars: pl.DataFrame, values: Reader, wanted: Collection[str] = tuple(A
             told = values(name, bars["instrument"].unique().to_list(), reach)
             bars = joined(bars, told, name) if told.height else bars
     return bars
+
+
+class LiveValues(ValueStore, Protocol):
+    """Where values are kept, for those who decide as they come."""
+
+    def latest(self, name: str, instruments: Sequence[str], at: int, since: int) -> dict[str, float]: ...
+
+    def learned(self, names: Collection[str], instruments: Sequence[str], since: int) -> int | None: ...
+
+
+class LiveView(Valued):
+    """What a desk that reads ``kinds`` sees: bars as stored or heard, with the values beside them.
+
+    Bars that are stored, and moments that are remembered, stay without: they are filled when they are looked at.
+    """
+
+    def __init__(self, store: LiveStore, values: LiveValues, kinds: Collection[str]) -> None:
+        super().__init__(store, reader(values))
+        self.bars, self.told, self.kinds = store, values, [kind for kind in AGES if kind in kinds]
+
+    def learned(self, timeframe: Timeframe, names: Sequence[str], since: int, made: float, upto: int) -> int | None:
+        """As ``LiveStore.learned``, of values too: from the first bar that may read what came."""
+        found = [self.bars.learned(timeframe, names, since, made, upto)]
+        found.append(self.told.learned(self.kinds, names, since) if self.kinds else None)
+        return min((ts for ts in found if ts is not None and ts <= upto), default=None)
+
+    def moment(self, moment: Moment, instruments: Sequence[str]) -> Moment:
+        """The moment with the newest values known at its open, where its bars have none."""
+        values = moment.values
+        for kind in self.kinds:
+            told = self.told.latest(kind, instruments, moment.ts, moment.ts - AGES[kind])
+            row = FIELDS.index(kind)
+            newest = np.array([told.get(name, np.nan) for name in instruments])
+            values = values.copy() if values is moment.values else values
+            values[row] = np.where(moment.present & np.isnan(values[row]), newest, values[row])
+        return moment if values is moment.values else replace(moment, values=values)

@@ -22,6 +22,7 @@ import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -156,9 +157,9 @@ class Lake:
             self.meta.record(answers)
 
     def keep_values(self, answer: ValueAnswer, frame: pl.DataFrame) -> Counts:
-        """Store values (``ts``, ``value``) with the answer they came in; durable on return."""
+        """Store values (``ts``, ``value``) with the answer they came in, known from now on; durable on return."""
         with self.writing("store values"):
-            return self.values.keep(answer, frame)
+            return self.values.keep(replace(answer, known_at=self.clock()), frame)
 
     # ------------------------------------------------------------ reading
 

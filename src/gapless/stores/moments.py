@@ -5,7 +5,8 @@ Who writes moments follows the newest bar of each instrument, and looks again wh
 not plainly new takes the way of any other write: check, compare, revise.
 
 A stranger is another process that writes to the same lake: an import, a repair. What it stored must be decided too, so
-every look, made under the writer's lock, notes whether one was here since the look before.
+every look, made under the writer's lock, notes whether one was here since the look before. So is whoever stores values
+(funding rates, open interest), even this process.
 """
 
 from __future__ import annotations
@@ -89,7 +90,8 @@ class MomentWriter:
         self._strangers, self._looked = now, (self.lake.clock(), time.time())
 
     def _others(self) -> object:
-        return self.lake.tail.database.version()[0], self.lake.log("bars", self.timeframe).refresh()
+        bars = self.lake.tail.database.version()[0], self.lake.log("bars", self.timeframe).refresh()
+        return *bars, self.lake.values.version()
 
     def _compare(self, frame: pl.DataFrame) -> WriteReport:
         report = self.lake.write(self.timeframe, frame, source=self.source, run=self.run)

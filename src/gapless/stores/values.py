@@ -7,7 +7,7 @@ and the line of its ledger are one transaction: after a crash nothing is claimed
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -33,8 +33,9 @@ CREATE TABLE IF NOT EXISTS answered(series INTEGER, start INTEGER, end INTEGER, 
 CREATE TABLE IF NOT EXISTS ledger(
   id INTEGER PRIMARY KEY, run TEXT, source TEXT, series INTEGER, asked_start INTEGER, asked_end INTEGER,
   answered_start INTEGER, answered_end INTEGER, rows INTEGER, attempts INTEGER, error TEXT, known_at INTEGER,
-  ended INTEGER);
+  ended INTEGER, changed INTEGER);
 CREATE INDEX IF NOT EXISTS ledger_series ON ledger(series, asked_end);
+CREATE INDEX IF NOT EXISTS ledger_known ON ledger(known_at);
 """  # noqa: E501 - a table a line
 _CURRENT = """SELECT instrument, ts, value, source.name, known_at FROM series
               CROSS JOIN value ON value.series = series.id JOIN source ON source.id = value.source
@@ -80,8 +81,8 @@ class Values:
         with self._open().transaction() as db:
             series = _number(db, "series", ("name", "instrument"), (answer.name, str(answer.instrument)))
             source = _number(db, "source", ("name",), (answer.source,))
-            counts = _store(db, series, source, list(zip(times, values, strict=True)), answer.known_at)
-            _log(db, series, answer)
+            counts, changed = _store(db, series, source, list(zip(times, values, strict=True)), answer.known_at)
+            _log(db, series, answer, changed)
             if answer.answered:
                 _join(db, series, answer.answered)
         return counts
@@ -114,6 +115,26 @@ class Values:
         query = """SELECT instrument, max(asked_end) FROM ledger JOIN series ON series.id = ledger.series
                    WHERE name=? AND ended GROUP BY instrument"""
         return dict(self._rows(query, (name,)))
+
+    def latest(self, name: str, instruments: Sequence[str], at: int, since: int) -> dict[str, float]:
+        """The newest value of each instrument of the times from ``since`` to ``at``, both included."""
+        query = f"""SELECT instrument, max(ts), value FROM series CROSS JOIN value ON value.series = series.id
+                    WHERE name=? AND ts>=? AND ts<=? AND instrument IN ({",".join("?" * len(instruments))})
+                    GROUP BY series.id"""
+        return {who: value for who, _, value in self._rows(query, (name, since, at, *instruments))}
+
+    def learned(self, names: Collection[str], instruments: Sequence[str], since: int) -> int | None:
+        """The oldest time of which a value was stored or corrected after ``since`` (``known_at``, µs)."""
+        among = [",".join("?" * len(some)) for some in (names, instruments)]
+        query = f"""SELECT min(changed) FROM ledger JOIN series ON series.id = ledger.series
+                    WHERE known_at>? AND name IN ({among[0]}) AND instrument IN ({among[1]})"""
+        found = self._rows(query, (since, *names, *instruments))
+        return found[0][0] if found else None
+
+    def version(self) -> tuple[int, int] | None:
+        """Changes whenever anybody stores values; None while there are none."""
+        database = self._reader()
+        return database.version() if database is not None else None
 
     def held(self) -> list[Held]:
         """Every kind and instrument of which there is a value."""
@@ -168,9 +189,12 @@ def _number(db: sqlite3.Connection, table: str, columns: tuple[str, ...], key: t
     return int(db.execute(f"SELECT id FROM {table} WHERE {where}", key).fetchone()[0])
 
 
-def _store(db: sqlite3.Connection, series: int, source: int, rows: list[tuple[int, float]], now: int) -> Counts:
+def _store(
+    db: sqlite3.Connection, series: int, source: int, rows: list[tuple[int, float]], now: int
+) -> tuple[Counts, int | None]:
+    """How many of which kind, and the oldest time of which something changed."""
     if not rows:
-        return Counts()
+        return Counts(), None
     query = "SELECT ts, value, source, known_at FROM value WHERE series=? AND ts>=? AND ts<=?"
     stands = {ts: rest for ts, *rest in db.execute(query, (series, rows[0][0], rows[-1][0]))}
     fresh = [(ts, value) for ts, value in rows if ts not in stands]
@@ -185,14 +209,15 @@ def _store(db: sqlite3.Connection, series: int, source: int, rows: list[tuple[in
         [(series, ts, value, source, now) for ts, value in fresh]
         + [(series, ts, value, source, later[ts]) for ts, value, *_ in other],
     )
-    return Counts(len(rows), len(fresh), len(rows) - len(fresh) - len(other), len(other))
+    changed = min((ts for ts, *_ in (*fresh, *other)), default=None)
+    return Counts(len(rows), len(fresh), len(rows) - len(fresh) - len(other), len(other)), changed
 
 
-def _log(db: sqlite3.Connection, series: int, a: ValueAnswer) -> None:
+def _log(db: sqlite3.Connection, series: int, a: ValueAnswer, changed: int | None) -> None:
     answered = (a.answered.start, a.answered.end) if a.answered else (None, None)
     db.execute(
         """INSERT INTO ledger(run, source, series, asked_start, asked_end, answered_start, answered_end, rows, attempts,
-           error, known_at, ended) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)""",
+           error, known_at, ended, changed) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)""",
         (
             a.run,
             a.source,
@@ -205,6 +230,7 @@ def _log(db: sqlite3.Connection, series: int, a: ValueAnswer) -> None:
             a.error,
             a.known_at,
             a.ended,
+            changed,
         ),
     )
 
