@@ -68,10 +68,18 @@ class Plans:
             "sources": _requests(tasks),
             "quota": {src.name: quota for src, p in self.parts if (quota := _quota(src, p))},
             "weight": sum(p.weight for p in plans),
-            "seconds": round(sum(p.seconds for p in plans), 3),
+            "seconds": round(self.seconds, 3),
             "bytes": sum(p.bytes for p in plans),
             "residual": [dict(g) for p in plans for g in p.residual],
         }
+
+    @property
+    def seconds(self) -> float:
+        """Of the slowest source: they are asked side by side."""
+        each: dict[str, float] = {}
+        for src, part in self.parts:
+            each[src.name] = each.get(src.name, 0.0) + part.seconds
+        return max(each.values(), default=0.0)
 
 
 def _quota(src: Source, found: Plan) -> dict[str, object] | None:

@@ -133,7 +133,7 @@ class What:
     base_url
         Another address of the source, for example a simulated venue.
     max_concurrent
-        Requests under way at once.
+        Requests under way at once at each source.
     verify
         Ask again, too, for what was learned 1, 3 or 30 days before, so that what the source revised since is found; and
         for derived bars that no source was asked for.

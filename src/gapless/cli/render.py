@@ -148,9 +148,16 @@ def plan(document: Mapping[str, Any]) -> None:
     out.print(
         f"{len(document['tasks']):,} tasks, {document['requests']:,} requests ({who or 'none'}), "
         f"weight {document['weight']:,}, about {document['seconds']:.0f} s "
-        f"and {document['bytes'] / 1e6:.1f} MB; {len(document['residual']):,} gaps nothing can fill",
+        f"and {document['bytes'] / 1e6:.1f} MB",
         highlight=False,
     )
+    classes = Counter(gap["class"] for gap in document["residual"])
+    waiting = classes.pop("pending", 0)
+    if waiting:
+        out.print(f"{waiting:,} series end in bars that are not final yet", highlight=False)
+    if classes:
+        why = ", ".join(f"{name} {count:,}" for name, count in classes.most_common())
+        out.print(f"{classes.total():,} gaps nothing can fill: {why}", highlight=False)
     if document["derived"]:
         out.print(f"{document['derived']:,} bars are folded from shorter ones, and asked of nobody", highlight=False)
     for name, quota in document["quota"].items():
