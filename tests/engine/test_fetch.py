@@ -177,6 +177,13 @@ def test_a_ban_longer_than_patience_ends_the_work() -> None:
     assert len(stage.asked_at) == 1
 
 
+def test_a_ban_that_meets_the_last_attempt_is_told_like_any_other() -> None:
+    """A pause that is too long, told to the last attempt: until when, and not that a defect was met."""
+    stage = Stage([(418, {"Retry-After": "7200"}, TOO_MANY)])
+    with pytest.raises(Throttled, match=r"will not answer before 1970-01-01T02:16:40Z"):
+        play(stage, get, patience=Patience(attempts=1))
+
+
 def test_throttling_without_a_time_backs_off_by_itself() -> None:
     """No Retry-After: 5 s, then 10 s."""
     stage = Stage([(429, {}, TOO_MANY)] * 2)

@@ -149,7 +149,9 @@ class Paced:
             self.observer(Paused(self.source.name, error.message, seconds))
             if isinstance(self.window, SharedWindow):
                 self.window.pause(min(seconds, self.patience.longest_pause), error.message)
-        if attempt == self.patience.attempts and seconds <= self.patience.longest_pause:
+        if attempt == self.patience.attempts:
+            if seconds > self.patience.longest_pause:
+                raise self._not_before(seconds) from error
             raise Throttled(f"{error.message} (attempt {attempt} of {attempt})", banned=error.banned) from error
         self.observer(Retried(self.source.name, error.message, seconds, attempt))
 
@@ -160,14 +162,15 @@ class Paced:
 
     def _give_up_if_long(self, seconds: float) -> None:
         if seconds > self.patience.longest_pause:
-            until = iso(self.clock() + int(seconds) * SECOND)
-            raise _GivenUpError(
-                Throttled(
-                    f"{self.source.name} will not answer before {until}: {self.pause.reason}",
-                    banned=True,
-                    hint="run again after that time; what was done is kept",
-                )
-            )
+            raise _GivenUpError(self._not_before(seconds))
+
+    def _not_before(self, seconds: float) -> Throttled:
+        until = iso(self.clock() + int(seconds) * SECOND)
+        return Throttled(
+            f"{self.source.name} will not answer before {until}: {self.pause.reason}",
+            banned=True,
+            hint="run again after that time; what was done is kept",
+        )
 
     # ---- step 2
 
