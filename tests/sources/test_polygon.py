@@ -178,7 +178,7 @@ def test_no_results_are_no_bars() -> None:
     [
         (answer(1, ticker="AAPL"), Faulty, "asked for SHY and answered with AAPL"),
         (answer(1, adjusted=True), Faulty, "split-adjusted"),
-        (answer(1, resultsCount=2), Faulty, "2 bars announced, 1 sent"),
+        (answer(1, resultsCount=2), Faulty, "2 bars announced, 1 sent in results"),
         (answer(1, status="NOT_AUTHORIZED", message="Your plan"), Refused, "NOT_AUTHORIZED Your plan"),
         (answer(61), Faulty, "outside the asked span"),
         (answer(-2), Faulty, "outside the asked span"),

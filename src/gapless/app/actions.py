@@ -131,7 +131,13 @@ def _action(
     if close is None:
         notes.append(f"{instrument} {iso(told.ex)[:10]}: a dividend, and no close before it; import daily bars first")
         return None
-    return dividend(str(instrument), told.ex, told.amount or 0, close=close, source=source)
+    cash = told.amount or Fraction(0)
+    if told.close is None and not 0 < cash < Fraction(repr(close)):
+        notes.append(
+            f"{instrument} {iso(told.ex)[:10]}: a dividend of {float(cash):g} on a close of {close:g}; left out"
+        )
+        return None
+    return dividend(str(instrument), told.ex, cash, close=close, source=source)
 
 
 def _close_before(store: Store, config: Config, instrument: Instrument, ex: int) -> float | None:

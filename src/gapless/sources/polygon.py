@@ -247,7 +247,8 @@ class Polygon:
         if answer.adjusted != self.adjusted:
             raise Faulty(f"{self.name} {ticker}: the answer is {'' if answer.adjusted else 'not '}split-adjusted.")
         if answer.results_count != len(answer.results):
-            raise Faulty(f"{self.name} {ticker}: {answer.results_count} bars announced, {len(answer.results)} sent.")
+            told = f"{answer.results_count} bars announced, {len(answer.results)} sent in results"
+            raise Faulty(f"{self.name} {ticker}: {told}; it begins {head(body)}.")
 
     def _opens(self, times: Micros, series: Series) -> Micros:
         """Opens on the grid: a stock's day by its date, its week by the Monday in it. Refused where that would lie."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -56,7 +57,7 @@ class Table(Generic[_T]):
     def _row(self, name: str, row: Mapping[str, Any]) -> _T:
         try:
             return self.read(row)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             begins = head(msgspec.json.encode(row))
             raise Faulty(f"{name} answered what cannot be read: {error!r}; the row begins {begins}.") from None
 
@@ -65,14 +66,33 @@ def _day(text: str | None) -> date | None:
     return date.fromisoformat(text[:10]) if text else None
 
 
+def _name(row: Mapping[str, Any]) -> str:
+    found = row["ticker"]
+    if not isinstance(found, str):
+        raise TypeError(f"ticker is {found!r}")
+    return found
+
+
+def _amount(told: float | str) -> float:
+    if not 0 <= (found := float(told)) < math.inf:
+        raise ValueError(f"{told!r} is no amount")
+    return found
+
+
+def _above_zero(told: float | str) -> float:
+    if not (found := _amount(told)):
+        raise ValueError(f"{told!r} shares")
+    return found
+
+
 def _split(row: Mapping[str, Any]) -> Split:
     ex = date.fromisoformat(row["execution_date"])
-    return Split(row["ticker"], ex, float(row["split_from"]), float(row["split_to"]))
+    return Split(_name(row), ex, _above_zero(row["split_from"]), _above_zero(row["split_to"]))
 
 
 def _dividend(row: Mapping[str, Any]) -> Dividend:
     return Dividend(
-        row["ticker"], date.fromisoformat(row["ex_dividend_date"]), float(row["cash_amount"]),
+        _name(row), date.fromisoformat(row["ex_dividend_date"]), _amount(row["cash_amount"]),
         row.get("currency", "USD"), row.get("dividend_type", ""), _day(row.get("declaration_date")),
         _day(row.get("record_date")), _day(row.get("pay_date")), row.get("frequency"),
     )  # fmt: skip
@@ -80,7 +100,7 @@ def _dividend(row: Mapping[str, Any]) -> Dividend:
 
 def _ticker(row: Mapping[str, Any]) -> Ticker:
     return Ticker(
-        row["ticker"], row.get("name", ""), row["market"], row.get("primary_exchange", ""), row.get("type", ""),
+        _name(row), row.get("name", ""), row["market"], row.get("primary_exchange", ""), row.get("type", ""),
         bool(row["active"]), row.get("currency_name", "").upper(), row.get("composite_figi", ""),
         _day(row.get("delisted_utc")),
     )  # fmt: skip

@@ -23,11 +23,12 @@ from gapless.spans import DAY, HOUR, MINUTE, SECOND, Micros, Span, to_datetime
 _ENOUGH = 6  # rows, to tell half hours from hours
 _Maybe = list[float | None]
 _Shares = Annotated[float, msgspec.Meta(gt=0)]
+_Time = Annotated[int, msgspec.Meta(gt=-(10**11), lt=10**17)]  # seconds; those before 1970 are negative
 
 
 class _Hours(msgspec.Struct):
-    start: int
-    end: int
+    start: _Time
+    end: _Time
 
 
 class _Now(msgspec.Struct):
@@ -40,7 +41,7 @@ class _Meta(msgspec.Struct, rename="camel"):
     data_granularity: str
     currency: str | None = None
     current_trading_period: _Now | None = None
-    regular_market_time: int | None = None
+    regular_market_time: _Time | None = None
     trading_periods: list[list[_Hours]] | dict[str, list[list[_Hours]]] | None = None  # a dict with extended hours
 
 
@@ -59,13 +60,13 @@ class _Indicators(msgspec.Struct):
 class SplitEvent(msgspec.Struct):
     """``numerator`` shares for ``denominator``; ``date``: when the first session at the new price opens, seconds."""
 
-    date: int
+    date: _Time
     numerator: _Shares
     denominator: _Shares
 
 
 class _Dividend(msgspec.Struct):
-    date: int
+    date: _Time
     amount: float
     currency: str = ""
 
@@ -80,7 +81,7 @@ class Result(msgspec.Struct):
 
     meta: _Meta
     indicators: _Indicators
-    timestamp: list[int] = []
+    timestamp: list[_Time] = []
     events: _Events = msgspec.field(default_factory=_Events)
 
 
@@ -99,11 +100,7 @@ def bars(
     name: str, result: Result, series: Series, span: Span, around: int
 ) -> tuple[Micros, dict[str, Sequence[float | None]]]:
     """Open times and values, without the rows that are none. ``around``: how far beyond ``span`` was asked."""
-    quote = result.indicators.quote[0]
-    columns = {column: getattr(quote, column) for column in VALUES}
-    if any(len(values) != len(result.timestamp) for values in columns.values()):
-        raise Faulty(f"{name} {series}: {len(result.timestamp)} times, but not as many of each value.")
-    stamps = micros([stamp * 1000 if stamp < 10**11 else stamp for stamp in result.timestamp])
+    stamps, columns = _rows(name, result, series)
     _check_steps(name, stamps, series)
     opened = _labels(stamps, result.meta) if series.timeframe.micros == DAY else stamps
     told = [any(columns[column][at] is not None for column in PRICES) for at in range(len(opened))]
@@ -118,6 +115,18 @@ def bars(
             hint="hours of stocks begin at half past: take 30m",
         )
     return opened[chosen], {column: [values[at] for at in chosen] for column, values in columns.items()}
+
+
+def _rows(name: str, result: Result, series: Series) -> tuple[Micros, dict[str, _Maybe]]:
+    """Stamps and values by time."""
+    quote, times = result.indicators.quote[0], result.timestamp
+    columns: dict[str, _Maybe] = {column: getattr(quote, column) for column in VALUES}
+    for column, values in columns.items():
+        if len(values) != len(times):
+            raise Faulty(f"{name} {series}: timestamp has {len(times)} rows, not as many as {column}: {len(values)}.")
+    stamps = micros([stamp * 1000 if stamp < 10**11 else stamp for stamp in times])
+    order = np.argsort(stamps, kind="stable")
+    return stamps[order], {column: [values[at] for at in order] for column, values in columns.items()}
 
 
 def _check_steps(name: str, stamps: Micros, series: Series) -> None:
