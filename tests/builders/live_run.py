@@ -80,6 +80,7 @@ class Run:
     symbols: tuple[str, ...] = SYMBOLS
     checkpoint: str = "10m"
     changed: Callable[[str], str] = field(default=lambda text: text)
+    env: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[str] | None = None
 
     def configure(self) -> None:
@@ -100,7 +101,7 @@ class Run:
         with open(self.home / "live.log", "a", encoding="utf-8") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "gapless", "live", *words], cwd=self.home, stdout=log, stderr=log,
-                env=os.environ | {"GAPLESS_LAKE": str(self.lake)}, start_new_session=True,
+                env=os.environ | {"GAPLESS_LAKE": str(self.lake)} | self.env, start_new_session=True,
             )  # fmt: skip
 
     def kill(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +71,20 @@ def test_an_old_or_changed_bar_is_compared(lake: Lake) -> None:
     assert changed.corrected == 12
     assert lake.revisions(M1, ["X:S00"], None).height == 1
     assert writer.append(minute(1)) is None
+
+
+def test_a_correction_is_noticed_though_the_hosts_clock_was_set_back(lake: Lake) -> None:
+    """Its file seems older than the memory that it contradicts, which was made while the clock was an hour ahead."""
+    lake.write(M1, minute(0), source="x")
+    since = lake.clock()
+    lake.write(M1, minute(0, price=11.0), source="y")
+    assert lake.folder.fold(M1) > 0
+    made = time.time() + 3600
+    assert lake.learned(M1, NAMES, since, made, BASE + MINUTE) == BASE
+    for file in (lake.root / "bars").rglob("*.parquet"):
+        os.utime(file, (made - 7200, made - 7200))
+    assert lake.learned(M1, NAMES, since, made, BASE + MINUTE) == BASE
+    assert lake.learned(M1, NAMES, since, made - 3700, BASE + MINUTE) is None, "files of before are not opened"
 
 
 def test_a_corrected_row_survives_the_gathering(lake: Lake) -> None:

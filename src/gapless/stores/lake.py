@@ -204,12 +204,13 @@ class Lake:
     def learned(self, timeframe: Timeframe, names: Sequence[str], since: int, made: float, upto: int) -> int | None:
         """The oldest bar that opens by ``upto`` and was stored or corrected after ``since`` (``known_at``, µs).
 
-        ``made``: the host's time of ``since``, seconds; files that were written before it are not opened.
+        ``made``: the host's time of ``since``, seconds; files that were written before it are not opened, unless the
+        host's clock was set back since.
         """
         tail = self.tail.read(timeframe, "bars", STORED, instruments=names)
         files = self._files("bars", timeframe, names, Span(EARLIEST, upto + 1))
         paths = [self.root / "bars" / timeframe.name / f.path for f in files]
-        fresh = [path for path in paths if path.stat().st_mtime >= made - 1]
+        fresh = [path for path in paths if made > time.time() or path.stat().st_mtime >= made - 1]
         rows = pl.concat([parquet.read(fresh, STORED, ["ts", "known_at"]), tail.select("ts", "known_at")])
         ts, known = rows["ts"].to_physical(), rows["known_at"].to_physical()
         return ts.filter((known > since) & (ts <= upto)).min()  # type: ignore[return-value]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import sqlite3
 import subprocess
 import time
@@ -129,6 +130,43 @@ def test_a_venue_that_is_gone_for_ten_minutes(live, proof) -> None:
     run.stop()
     proof["settled"](run)
     assert proof["true_bars"](run)
+
+
+CLOCK = """
+import os, time
+_time, _time_ns = time.time, time.time_ns
+_path = os.environ["CLOCK_OFFSET"]
+def _offset():
+    with open(_path) as file:
+        return int(file.read() or 0)
+time.time = lambda: _time() + _offset()
+time.time_ns = lambda: _time_ns() + _offset() * 10**9
+"""
+
+
+def test_a_host_whose_clock_is_set_changes_nothing(live, hook, proof, tmp_path: Path) -> None:
+    """An hour ahead, an hour behind, right again, a restart at each: the wall clock is in no bar, value or decision."""
+    offset = tmp_path / "offset"
+    (tmp_path / "sitecustomize.py").write_text(CLOCK, encoding="ascii")
+    offset.write_text("0", encoding="ascii")
+    run = live(6, 60.0, hook=hook, env={"PYTHONPATH": str(tmp_path), "CLOCK_OFFSET": str(offset)})
+    run.env["PYTHONPATH"] += os.pathsep + os.environ.get("PYTHONPATH", "")
+    run.start()
+    run.on(3)
+    for hours in (1, -1, 0):
+        new = offset.with_suffix(".new")
+        new.write_text(str(hours * 3600), encoding="ascii")
+        new.replace(offset)
+        run.on(4)
+        assert run.degraded() == {}
+        run.kill()
+        run.start()
+        run.on(2)
+    run.until(lambda: not run.opened_journal().sent().get("queued"), "all messages sent")
+    run.stop()
+    done = proof["settled"](run)
+    assert proof["true_bars"](run)
+    assert proof["all_told"](run, hook) == done["alerts"]
 
 
 def test_a_venue_whose_clock_jumps_by_an_hour(live, proof) -> None:
