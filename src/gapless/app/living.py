@@ -19,9 +19,11 @@ from gapless.alerts.alert import Alert
 from gapless.app.desks import check_watched, desk, venues
 from gapless.app.lake import Lake
 from gapless.app.markets import live_source, market, patience, source, source_name
+from gapless.app.polling_values import pollers
 from gapless.app.runs import Run, running
 from gapless.config import Config
 from gapless.engine.backfill import Options, signals
+from gapless.engine.desk import Desk
 from gapless.engine.feed import Feed
 from gapless.engine.fetch import PacedHttp, wall_clock
 from gapless.engine.heal import Healer
@@ -30,6 +32,7 @@ from gapless.engine.live import Live, LiveOptions
 from gapless.engine.mend import Listening, Side
 from gapless.engine.poll import Poll
 from gapless.engine.track import Track
+from gapless.engine.valued import LiveView
 from gapless.engine.venue_time import VenueTime, latest
 from gapless.errors import UnknownName, UsageError
 from gapless.events import Observer, nobody
@@ -40,10 +43,10 @@ from gapless.protocols import Changes, Clock
 from gapless.series import Instrument, Series
 from gapless.spans import SECOND, Timeframe, parse_duration
 from gapless.stores.journal import JOURNAL, Journal
+from gapless.stores.lock import WriterLock
 from gapless.stores.moments import MomentWriter
 
 _ENOUGH = 500  # bars a rule has looked at before a part that never passed is worth a word
-from gapless.stores.lock import WriterLock
 _REPORT = 2.0  # seconds between writes of live.json
 _PATIENCE = 1.0  # seconds until another writer of the lake is told as trouble; we wait for it as long as it takes
 _TOLD = ("opened", "partial", "closed")
@@ -173,13 +176,18 @@ class Desktop:
         )
         self.live = Live(
             [self._side(venue, names) for venue, names in venues(everyone).items()],
-            {t: Track(d, lake.store, self.journal, clock=clock) for t, d in self.desks.items()},
+            {t: self._track(d) for t, d in self.desks.items()},
             {t: MomentWriter(lake.store, t, source="live", run=run) for t in self.timeframes},
             Verified(self.journal), health=self.health, options=options, observer=observer, wake=self.notifier.wake,
         )  # fmt: skip
+        self.pollers, self.notes = pollers(lake, self.live.sides, self.desks, self.health, run)
 
     def _now(self) -> int:
         return latest(self.clocks.values())
+
+    def _track(self, table: Desk) -> Track:
+        view = LiveView(self.lake.store, self.lake.store.values, table.reads)
+        return Track(table, self.lake.store, self.journal, clock=self._now, view=view)
 
     def _side(self, venue: str, names: list[str]) -> Side:
         config, clock = self.lake.config, self.clocks[venue]
@@ -239,11 +247,14 @@ class Desktop:
         if self.wanted.seconds is not None:
             timer = loop.call_later(self.wanted.seconds, stop.set)
         reporting = asyncio.create_task(self._reporting())
+        polling = [asyncio.create_task(poller.run(stop)) for poller in self.pollers]
         try:
             with signals(stop):
                 await self.live.run(stop)
         finally:
-            reporting.cancel()
+            for task in (reporting, *polling):
+                task.cancel()
+            await asyncio.gather(reporting, *polling, return_exceptions=True)
             if timer is not None:
                 timer.cancel()
 
@@ -276,7 +287,7 @@ class Desktop:
         rules = {t.name: {n: c.to_dict() for n, c in d.rules.counts().items()} for t, d in self.desks.items()}
         return {
             "run": self.run_id, "pid": os.getpid(), "now": self.live.now(), **self.health.to_dict(), "feeds": feeds,
-            "channels": channels, "rules": rules,
+            "channels": channels, "rules": rules, "notes": self.notes,
             "never_passing": [str(n) for d in self.desks.values() for n in d.rules.never_passing(_ENOUGH)],
             "open_positions": sum(len(d.positions.live) for d in self.desks.values()),
         }  # fmt: skip

@@ -20,7 +20,7 @@ from gapless.engine.health import Health
 from gapless.engine.mend import Side
 from gapless.engine.values import ValueJob, ValueTask, of_source, tasks
 from gapless.engine.venue import Venue
-from gapless.errors import Interrupted, LakeError, SourceError
+from gapless.errors import GaplessError, Interrupted
 from gapless.protocols import Counts, ValueAnswer
 from gapless.series import Instrument
 from gapless.spans import MINUTE, Span, Timeframe, parse_duration
@@ -52,8 +52,8 @@ class ValuePolling:
             while not stop.is_set():
                 try:
                     errors = await self._look(venue, stop)
-                except (SourceError, LakeError) as error:
-                    errors = [str(error)]
+                except Exception as error:  # noqa: BLE001 - the boundary of this task: told, and tried again
+                    errors = [str(error) if isinstance(error, GaplessError) else f"{type(error).__name__}: {error}"]
                 if errors:
                     self.health.degraded(part, errors[0], side.clock())
                 else:
