@@ -88,7 +88,7 @@ def _aggregate(bars: pl.DataFrame) -> pl.DataFrame:
         *(pl.col(n).max() for n in ("known_at",) if n in bars.columns),  # a bar is known when all of it is
         *(pl.col(n).last() for n in ("source",) if n in bars.columns),
     )
-    names = [n for n in bars.columns if n in folded.columns or n == "ts"]
+    names = [n for n in bars.columns if n == "ts" or (n in folded.columns and n != "_open")]
     return folded.with_columns(pl.col("_open").cast(TS).alias("ts")).select(names)
 
 

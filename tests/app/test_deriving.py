@@ -19,7 +19,7 @@ from gapless.app.runs import Run
 from gapless.app.runs import running as under_way
 from gapless.calendars import calendar
 from gapless.config import parse
-from gapless.errors import ConfigError, UnknownName
+from gapless.errors import ConfigError, LakeError, UnknownName
 from gapless.observe.progress import Silent
 from gapless.sim import Running, SimConfig, running
 from gapless.spans import HOUR, MINUTE, Span, SpanSet, Timeframe, parse_time
@@ -234,6 +234,34 @@ def test_a_source_takes_the_place_of_what_was_derived_and_never_the_reverse(tmp_
     assert lake.store.write(Timeframe.parse("5m"), again, source="derived-1m").unchanged == 12
     assert lake.bars(BTC, "5m", start="2024-06-01", end="2024-06-01T01:00", provenance=True).equals(rows)
     assert verify(lake.store) == []
+
+
+@pytest.mark.parametrize("dies", ["write", "record"])
+def test_a_crash_before_the_ledger_knows_hides_no_correction(
+    tmp_path: Path, sim: Running, monkeypatch, dies: str
+) -> None:
+    """Bars without their line, or a line to come without its bars: what is corrected beneath is derived again."""
+    go(lake_at(tmp_path, sim.url), timeframes="1m")
+    for attempt in range(2):  # derived for the first time, then anew
+        lake = lake_at(tmp_path, sim.url, derive="first")
+        with monkeypatch.context() as broken:
+            broken.setattr(lake.store, dies, _dies)
+            with pytest.raises(LakeError, match="died"):
+                go(lake, timeframes="5m")
+        lake = lake_at(tmp_path, sim.url, derive="first")
+        higher(lake, "1m", f"2024-06-01T10:0{6 + attempt}")
+        go(lake, timeframes="5m")
+        fives, ones = (
+            lake.bars(BTC, t, start="2024-06-01T10:05", end="2024-06-01T10:10")["high"] for t in ("5m", "1m")
+        )
+        assert fives.item() == ones.max()
+        assert plan(lake, timeframes="5m")["tasks"] == []
+        higher(lake, "1m", "2024-06-01T12:00")
+        assert [t["start"] for t in plan(lake, timeframes="5m")["tasks"]] == ["2024-06-01T12:00:00Z"]
+
+
+def _dies(*_: Any, **__: Any) -> None:
+    raise LakeError("died.", hint="")
 
 
 def test_verify_asks_the_source_for_what_was_only_derived(tmp_path: Path, sim: Running) -> None:

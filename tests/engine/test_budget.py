@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gapless.engine.budget import SharedWindow, window_of
+from gapless.engine.budget import Quota, SharedWindow, quota_of, window_of
 from gapless.engine.pacing import HEADROOM, Window
 from gapless.protocols import Limits
 
@@ -104,3 +104,27 @@ def test_which_venues_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     blocked.write_text("")
     monkeypatch.setenv("GAPLESS_STATE", str(blocked))
     assert isinstance(window_of("http://127.0.0.1:8900", limits), Window)
+
+
+def test_a_quota_is_what_all_processes_left_and_looking_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Used and left of the window, the pause that was told; no file where nobody asked yet, none without a limit."""
+    monkeypatch.setenv("GAPLESS_STATE", str(tmp_path / "state"))
+    url, limits, clock = "https://example.com", Limits(1000, 100, 60.0, 4), Clock()
+    assert quota_of(url, Limits(1000, 0, 60.0, 4)) is None
+    assert quota_of(url, limits, clock) == Quota(100, 60.0, 0, 95, 0.0)
+    assert not (tmp_path / "state").exists()
+    window = window_of(url, limits)
+    assert isinstance(window, SharedWindow)
+    window.clock = clock
+    for weight in (30, 20):
+        assert window.wait(weight, 0.0) == 0.0
+    window.pause(30.0, "429")
+    before = window.path.read_text()
+    assert quota_of(url + "/", limits, clock) == Quota(100, 60.0, 50, 45, 30.0)
+    assert window.path.read_text() == before
+    clock.now += 61.0
+    assert quota_of(url, limits, clock) == Quota(100, 60.0, 0, 95, 0.0)
+    window.path.write_text("{")
+    assert quota_of(url, limits, clock) == Quota(100, 60.0, 0, 95, 0.0)

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gapless.folds import DERIVED
+
 _CLASS_STYLE = {
     "never_asked": "red", "failed": "red", "vendor_hole": "red", "calendar_conflict": "magenta", "halt": "yellow",
     "venue_outage": "yellow", "no_trade": "dim", "pending": "cyan", "before_listing": "dim", "after_delisting": "dim",
@@ -144,7 +146,7 @@ def plan(document: Mapping[str, Any]) -> None:
     out.print(table)
     if len(document["tasks"]) > _ROWS:
         out.print(f"… and {len(document['tasks']) - _ROWS} more", style="dim")
-    who = ", ".join(f"{name} {count:,}" for name, count in document["sources"].items())
+    who = ", ".join(f"{name} {count:,}" for name, count in document["sources"].items() if count)
     out.print(
         f"{len(document['tasks']):,} tasks, {document['requests']:,} requests ({who or 'none'}), "
         f"weight {document['weight']:,}, about {document['seconds']:.0f} s "
@@ -220,8 +222,9 @@ def why(answer: Mapping[str, Any]) -> None:
     for old in answer.get("revisions", []):
         out.print("  before: " + "  ".join(f"{k} {v}" for k, v in old.items()), style="dim", highlight=False)
     for line in answer["history"]:
+        verb = "folded" if line["source"].startswith(DERIVED) else "asked"
         out.print(
-            f"  {line['known_at']}  {line['source']}  asked {line['asked_start']} → {line['asked_end']}: "
+            f"  {line['known_at']}  {line['source']}  {verb} {line['asked_start']} → {line['asked_end']}: "
             f"{line['status']}, {line['rows']} rows {line['error'] or ''}",
             style="dim", highlight=False,
         )  # fmt: skip
