@@ -111,7 +111,7 @@ class Run:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
-    def stop(self, code: int | None = 0, within: float = 40.0) -> None:
+    def stop(self, code: int | None = 0, within: float = 120.0) -> None:
         """SIGTERM, and the end it must have; with None 0, or 1 for what is not well at the end."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
@@ -138,7 +138,7 @@ class Run:
         heads = self.state().get("heads", {})
         return parse_time(heads["1m"]) if heads else 0
 
-    def until(self, reached: Callable[[], object], what: str, within: float = 60.0) -> None:
+    def until(self, reached: Callable[[], object], what: str, within: float = 300.0) -> None:
         """Wait for something to happen while it lives."""
         deadline = time.monotonic() + within
         while not reached():
@@ -151,7 +151,7 @@ class Run:
         """Live until so many more bar times are decided."""
         self.until(self.head, "the first bar time")
         begin = self.head()
-        self.until(lambda: self.head() >= begin + minutes * MINUTE, f"{minutes} more bar times", 60 + minutes)
+        self.until(lambda: self.head() >= begin + minutes * MINUTE, f"{minutes} more bar times")
 
     def degraded(self) -> dict[str, str]:
         """What is not well, and why."""

@@ -1,7 +1,7 @@
 """Venues come when they can: each is waited for, then heard, in a task of its own, so that none holds up another.
 
-1. A venue is asked for the time until it has said it. While it cannot be had, that is told, and it is asked again after
-   a pause that grows. One that refuses before anything began (a key, a country) will refuse for ever: an error.
+1. A venue is asked for the time until it has said it. Each vain try is told, and the second one as degraded health; the
+   pauses grow. One that refuses before anything began (a key, a country) will refuse for ever: an error.
 2. Then its clock is kept and its feed is opened. The venue is *here* from then on, and *arrived* once its feed speaks
    of every series, or has had its time to.
 3. What the feed says goes to ``take``, until the feed is closed.
@@ -20,10 +20,10 @@ from gapless.engine.fetch import PacedHttp, opened
 from gapless.engine.health import Health
 from gapless.engine.mend import Side
 from gapless.errors import Refused, SourceError
-from gapless.events import Observer
+from gapless.events import Observer, Retried
 
 _DELAYS = (1.0, 2.0, 5.0, 10.0, 30.0)  # real seconds before the first, second, … time it is asked again
-_ATTEMPTS, _TIMEOUT = 2, 10.0  # of one question, so that whoever waits is soon told
+_TIMEOUT = 10.0  # seconds at most for one answer, so that whoever waits is soon told
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +105,8 @@ class Arrivals:
     async def _reach(self, side: Side) -> None:
         """Step 1."""
         patience = side.healer.options.patience
-        brief = replace(patience, attempts=_ATTEMPTS, timeout=min(_TIMEOUT, patience.timeout))
-        part, vain = f"source {side.source.name}", 0
+        brief = replace(patience, attempts=1, timeout=min(_TIMEOUT, patience.timeout))
+        vain = 0
         async with opened(side.source, patience=brief, observer=self.ears.observer, clock=side.clock) as http:
             while True:
                 try:
@@ -116,10 +116,18 @@ class Arrivals:
                 except SourceError as error:
                     if isinstance(error, Refused) and not self.health.started:
                         raise
-                    self.health.degraded(part, f"waiting for {side.source.name}: {error.message}", side.clock())
-                await asyncio.sleep(_DELAYS[min(vain, len(_DELAYS) - 1)] * random.uniform(0.5, 1.0))
+                    reason = error.message.removesuffix(" (attempt 1 of 1)")
                 vain += 1
-        self.health.well(part, side.clock())
+                await self._pause(side, reason, vain)
+        self.health.well(f"source {side.source.name}", side.clock())
+
+    async def _pause(self, side: Side, reason: str, vain: int) -> None:
+        delay = _DELAYS[min(vain, len(_DELAYS)) - 1] * random.uniform(0.5, 1.0)
+        name = side.source.name
+        self.ears.observer(Retried(name, f"waiting for it: {reason}", delay, vain))
+        if vain > 1:
+            self.health.degraded(f"source {name}", f"waiting for {name}: {reason}", side.clock())
+        await asyncio.sleep(delay)
 
     async def _listen(self, side: Side, http: PacedHttp) -> None:
         """Steps 2 and 3."""

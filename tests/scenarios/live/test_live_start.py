@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
@@ -87,10 +88,11 @@ def test_a_run_whose_venue_is_down_waits_and_obeys(live) -> None:
     reason = waits(run)
     assert reason.startswith("waiting for binance-usdm: ")
     assert "Cannot connect" in reason
-    run.stop(code=1, within=15.0)
+    run.stop(code=1, within=25.0)
     assert f"degraded: {SOURCE}: waiting for binance-usdm" in run.log()
-    run.start("--for", "2s")
-    assert run.process.wait(20) == 1
+    assert re.search(r"^binance-usdm: waiting for it: .*; again in \d+\.\d s$", run.log(), re.MULTILINE)
+    run.start("--for", "6s")
+    assert run.process.wait(120) == 1
     assert run.state()["counts"] == {}
 
 
@@ -99,7 +101,7 @@ def test_a_run_whose_venue_cannot_be_found_waits_too(live) -> None:
     run = live(1, 60.0, changed=lambda text: text.replace(run.venue.url, "http://nowhere.invalid:1"))
     run.start()
     assert "nowhere.invalid" in waits(run)
-    run.stop(code=1, within=15.0)
+    run.stop(code=1, within=25.0)
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -108,7 +110,7 @@ def test_a_venue_that_will_have_none_of_us_is_an_error_at_once(live, status: int
     with refusing(status) as url:
         run = live(1, 60.0, changed=lambda text: text.replace(run.venue.url, url))
         run.start()
-        assert run.process.wait(30) == 1
+        assert run.process.wait(120) == 1
     assert f"answered {status}" in run.log()
     assert "Traceback" not in run.log()
 
@@ -117,7 +119,7 @@ def test_a_symbol_that_the_venue_does_not_know_is_an_error_at_once(live) -> None
     """Nothing of it was ever known: its name is wrong."""
     run = live(1, 60.0, symbols=("BTCUSDT", "BTCUSDX"))
     run.start()
-    assert run.process.wait(40) == 1
+    assert run.process.wait(120) == 1
     assert "BINANCEUSDM:BTCUSDX 1m: binance-usdm answered 400: -1121 Invalid symbol" in run.log()
     assert "Traceback" not in run.log()
 
@@ -144,7 +146,7 @@ def test_a_venue_that_comes_later_is_looked_after_as_if_it_had_been_there(live, 
         run.venue.ask("/sim/faults", post=True, plan="")
     back = run.venue.now()
     assert back - before >= 20 * MINUTE
-    run.until(lambda: run.head() >= back and run.state()["ready"], "decided beyond the outage, and well", 120)
+    run.until(lambda: run.head() >= back and run.state()["ready"], "decided beyond the outage, and well")
     run.until(lambda: not run.opened_journal().sent().get("queued"), "all messages sent")
     run.stop()
     told = [e["kind"] for e in hook.events() if e["data"].get("part") == SOURCE]
@@ -163,7 +165,7 @@ def test_a_stream_that_is_refused_is_waited_for_while_rest_works(live, proof) ->
     run.start()
     assert waits(run, "feed binance-usdm") == "no connection yet"
     door.open(run.venue.port)
-    run.until(lambda: run.head() and run.state()["ready"], "well", 120)
+    run.until(lambda: run.head() and run.state()["ready"], "well")
     run.on()
     run.stop()
     door.close()
@@ -188,7 +190,7 @@ def test_one_venue_that_is_down_stops_no_other(live, proof, tmp_path) -> None:
     assert set(run.degraded()) == {"source binance"}
     other.start(iso(run.venue.now() + lead))
     back = other.now()
-    run.until(lambda: run.head() >= back and run.state()["ready"], "decided and well", 120)
+    run.until(lambda: run.head() >= back and run.state()["ready"], "decided and well")
     run.on(3)
     run.stop()
     proof["settled"](run)

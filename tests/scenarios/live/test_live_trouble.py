@@ -22,10 +22,10 @@ def well(run, part: str) -> None:
     run.until(lambda: part not in run.degraded(), f"{part} well again")
 
 
-def ill(run, part: str, within: float = 30.0) -> str:
+def ill(run, part: str) -> str:
     """Wait until a part is told to be degraded; the reason."""
     found: list[str] = []
-    run.until(lambda: found.append(run.degraded().get(part, "")) or found[-1], f"degraded: {part}", within)
+    run.until(lambda: found.append(run.degraded().get(part, "")) or found[-1], f"degraded: {part}")
     assert not run.state()["ready"]
     return found[-1]
 
