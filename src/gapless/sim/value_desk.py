@@ -77,7 +77,7 @@ class ValueDesk:
     def _page(self, path: str, params: Mapping[str, str]) -> list[bytes]:
         """The rows of a request. A long answer keeps its first rows (rates) or its last ones (open interest)."""
         now, symbol, limit = self.exchange.clock(), self._symbol(params), self._limit(path, params)
-        start, end = (int(params[n]) * 1000 if n in params else None for n in ("startTime", "endTime"))
+        start, end = self._time(params, "startTime"), self._time(params, "endTime")
         if start is not None and end is not None and start > end:
             raise refusals.start_after_end()
         end = now if end is None else end
@@ -105,6 +105,13 @@ class ValueDesk:
         if symbol not in market.symbols or market.listed(symbol).start > self.exchange.clock():
             raise refusals.invalid_symbol()
         return symbol
+
+    @staticmethod
+    def _time(params: Mapping[str, str], name: str) -> int | None:
+        """Milliseconds on the wire, µs inside."""
+        if name in params and not params[name].isdigit():
+            raise refusals.illegal(name, "^[0-9]{1,20}$")
+        return int(params[name]) * 1000 if name in params else None
 
     @staticmethod
     def _limit(path: str, params: Mapping[str, str]) -> int:
