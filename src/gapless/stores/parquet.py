@@ -24,7 +24,7 @@ from gapless.spans import SpanSet, Timeframe
 from gapless.stores import durable
 
 _DIGEST = 32  # hex digits of SHA-256 kept in the name
-_VOLUMES = ("volume", "quote_volume", "taker_buy_volume")  # hardly a value of them comes twice
+_DIGITS = ("quote_volume", "taker_buy_volume")  # many digits, and hardly a value that comes twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,10 @@ def stage(
 
 
 def _encoded_bars(frame: pl.DataFrame) -> Any:
-    """Measured on minutes: 13 bytes a row, 18 with a venue's further columns; dictionaries on volumes and plain times
-    cost twice that, lz4 as well. A dictionary that does not pay for itself is also built in vain: 0.08 µs a row."""
-    plain = {"ts": "DELTA_BINARY_PACKED"} | dict.fromkeys(_VOLUMES, "PLAIN")
+    """Measured on minutes: 13 bytes a row, 20 with a venue's further columns; dictionaries on volumes and plain times
+    cost twice that, lz4 as well. A dictionary that does not pay for itself is also built in vain: 0.08 µs a row, and
+    split bytes of the further columns, which have many digits, save half as much again at 6 % more bytes than plain numbers."""
+    plain = {"ts": "DELTA_BINARY_PACKED", "volume": "PLAIN"} | dict.fromkeys(_DIGITS, "BYTE_STREAM_SPLIT")
     dictionary = [name for name in frame.columns if name not in plain]
     return _encoded(frame, dictionary, plain, compression="zstd", compression_level=3)
 
