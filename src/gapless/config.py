@@ -94,6 +94,7 @@ class SourceSection(Section):
     concurrency: int | None = Field(default=None, ge=1, le=64, description="requests under way at once")
     key: SecretStr | None = Field(default=None, description='what opens it, or "env:NAME"; never shown or stored')
     adjusted: bool | None = Field(default=None, description="ask for prices with splits taken out, not as traded")
+    browser: bool | None = Field(default=None, description="greet the server as a browser does; an extra may be needed")
     settle: str | None = Field(default=None, description="how long after its close a bar is final there")
     timeout: str = Field(default="20s", description="for one request")
     attempts: int = Field(default=8, ge=1, le=100, description="tries of one request before it fails")

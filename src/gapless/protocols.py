@@ -7,6 +7,7 @@ A *calendar* says when a market is open. A *store* keeps bars, what was asked, a
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -134,6 +135,15 @@ class SettlesDays(Protocol):
 
     @property
     def day_settle(self) -> int: ...  # µs after the close of the session
+
+
+@runtime_checkable
+class BringsSession(Protocol):
+    """A source that must be asked by another client than the engine's own."""
+
+    def session(self, timeout: float, connections: int) -> AbstractAsyncContextManager[Any] | None:
+        """A session with aiohttp's ``get``, closed at the end; None: the engine's own will do. ``timeout``: seconds."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from gapless.app.planning import make_plan, wanted
 from gapless.config import Config, parse
 from gapless.errors import UsageError
 from gapless.observe.progress import Silent
+from gapless.protocols import Limits
 from gapless.sim import SimConfig, running
 from gapless.sources.bitfinex import Bitfinex, bitfinex
 from gapless.spans import HOUR, MINUTE, Span, Timeframe, parse_time
@@ -94,6 +95,54 @@ def test_whether_silence_is_told_is_asked_of_the_venues_sources(
     plug(monkeypatch, acme=talkative, broken=ImportError("no module named theirs"))
     found: Config = parse(config)
     assert markets.dense(found, venue) is dense
+
+
+FEW = Limits(2, 0, 60.0, 1)
+
+
+@dataclass(frozen=True)
+class Frozen:
+    name: str = "frozen"
+    venue: str = "ACME"
+    base_url: str = "http://nowhere.example"
+    limits: Limits = FEW
+    settle: int = 0
+    dense: bool = False
+    fetch = listings = server_time = weight_of = used = refusal = None
+
+
+def needy(base_url: str) -> Bitfinex:
+    """Cannot be made without an address."""
+    return bitfinex(base_url)
+
+
+class Half(Bitfinex):
+    weight_of = property()  # as if it were not there
+
+
+@pytest.mark.parametrize(
+    ("brought", "words"),
+    [
+        (Frozen, "source acme cannot be given its name"),
+        (needy, r"source acme cannot be made by theirs:acme\(\): .*base_url"),
+        (lambda: Half("acme", "ACME", "", FEW, 0), "is no source: it has no weight_of"),
+        (AttributeError("module 'theirs' has no attribute 'acme'"), "cannot be loaded from theirs:acme"),
+    ],
+)
+def test_what_a_package_brings_in_vain_is_told_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, brought: Any, words: str
+) -> None:
+    """Frozen, in need of arguments, half of a source, or not there at all."""
+    plug(monkeypatch, acme=brought)
+    with pytest.raises(UsageError, match=words):
+        markets.source(parse({}), "acme")
+
+
+def test_only_options_that_can_be_told_are_offered() -> None:
+    """The parameters of a maker that are no options are not among them."""
+    with pytest.raises(UsageError) as caught:
+        markets.source(parse({"sources": {"binance": {"browser": True}}}), "binance")
+    assert caught.value.hint == "it has: base_url, weight, concurrency"
 
 
 def test_a_venue_that_only_a_package_serves_needs_no_source_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -23,9 +25,11 @@ def subject(*changes: tuple[str, str]) -> Subject:
     for old, new in changes:
         assert old in source, old
         source = source.replace(old, new)
-    names: dict[str, Any] = {"__name__": "acme"}
-    exec(compile(source, "acme.py", "exec", dont_inherit=True), names)
-    exec(compile(test, "test_acme.py", "exec", dont_inherit=True), names)
+    acme, names = ModuleType("acme"), dict[str, Any]()
+    exec(compile(source, "acme.py", "exec", dont_inherit=True), vars(acme))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(sys.modules, "acme", acme)  # the test imports it, as if it were installed
+        exec(compile(test, "test_acme.py", "exec", dont_inherit=True), names)
     return Subject(names["Acme"], names["acme"], names["SERIES"], names["BARS"], names["NOW"])
 
 

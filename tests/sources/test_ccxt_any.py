@@ -114,6 +114,15 @@ def test_bars_outside_what_was_asked_are_dropped(minutes: list[int], expected: l
     assert page.covered.end == (END + (expected[-1] + 1) * MINUTE if expected else END - HOUR)
 
 
+@pytest.mark.parametrize(
+    ("exchange", "market", "bars"),
+    [("coinbase", "spot", 300), ("binance", "spot", 1000), ("binance", "swap", 500), ("alpaca", "margin", 500)],
+)
+def test_pages_are_as_long_as_the_exchange_gives_them(exchange: str, market: str, bars: int) -> None:
+    """One asked for more answers with an error, or with fewer: then a plan would count too few requests."""
+    assert ccxt(exchange=exchange, market=market).limits.page_bars == bars
+
+
 def test_wrong_names_are_told() -> None:
     """An exchange ccxt does not have; a timeframe the exchange does not have."""
     with pytest.raises(UnknownName, match="krakn"):

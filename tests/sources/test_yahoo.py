@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from gapless.engine.fetch import Patience, opened
-from gapless.errors import Faulty, Refused, Throttled, UnknownName
+from gapless.errors import Faulty, Refused, Throttled, UnknownName, UsageError
 from gapless.protocols import Page
 from gapless.series import Instrument, Series
 from gapless.sim import Running, SimConfig, running
@@ -249,3 +250,30 @@ def test_the_open_session_ends_with_its_forming_minute() -> None:
     with running(venue()) as sim:
         page = page_of(sim, AAPL, Span.parse("2024-06-06T17:55", "2024-06-06T18:30"))
         assert iso(int(page.frame["ts"].to_physical()[-1])) == "2024-06-06T18:00:00Z"
+
+
+@pytest.mark.parametrize("frame", ["1m", "1d"])
+def test_as_a_browser_it_reads_the_same_bars(frame: str) -> None:
+    """Another client under the same source: pages, clock and refusals are the same."""
+    pytest.importorskip("curl_cffi", reason="curl_cffi is not installed (it comes with yfinance in the group 'test')")
+    span = Span(OPEN, OPEN + 90 * MINUTE) if frame == "1m" else Span.parse("2024-05-20", "2024-06-05")
+    with running(venue()) as sim:
+        series = Series.parse("XNAS:AAPL", frame)
+        browser = yahoo(f"{sim.url}/yahoo", browser=True)
+        page = page_of(sim, series, span, browser)
+        assert page.frame.equals(page_of(sim, series, span).frame)
+        assert page.frame.height > 10
+        with pytest.raises(Refused, match="may be delisted"):
+            page_of(sim, Series.parse("XNAS:NONE", "1d"), Span.parse("2024-05-20", "2024-06-05"), browser)
+    with running(venue(faults="429:1x")) as sim, pytest.raises(Throttled):
+        page_of(sim, series, span, yahoo(f"{sim.url}/yahoo", browser=True))
+    with pytest.raises(Faulty, match="connect"):
+        page_of(sim, series, span, yahoo(f"{sim.url}/yahoo", browser=True))
+
+
+def test_as_a_browser_it_needs_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said at once, with what to install."""
+    monkeypatch.setitem(sys.modules, "curl_cffi.requests", None)
+    with pytest.raises(UsageError, match=r"gapless\[yahoo\]"):
+        yahoo(browser=True).session(1.0, 1)
+    assert yahoo().session(1.0, 1) is None

@@ -112,9 +112,13 @@ def source(config: Config, name: str, *, base_url: str | None = None) -> Source:
     options = {
         "base_url": base_url or section.base_url, "weight": section.weight, "concurrency": section.concurrency,
         "key": section.key.get_secret_value() if section.key else None, "adjusted": section.adjusted,
+        "browser": section.browser,
     }  # fmt: skip
-    made = vendor.made(name, {k: v for k, v in options.items() if v is not None})
-    made.name = name  # two addresses of one kind are two sources, in the ledger and in every row
+    made = vendor.made(name, {k: v for k, v in options.items() if v is not None}, options)
+    try:
+        made.name = name  # two addresses of one kind are two sources, in the ledger and in every row
+    except AttributeError as error:
+        raise UsageError(f"source {name} cannot be given its name: {error}.", hint="a source is not frozen") from None
     if section.settle is not None:
         made.settle = parse_duration(section.settle)
     return made

@@ -7,7 +7,7 @@ points to a source, or to a function that makes one (docs/adapters.md). It is lo
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,10 @@ from gapless.errors import UsageError
 from gapless.protocols import Archive, LiveSource, SettlesDays, Source
 
 GROUP = "gapless.sources"
-_NEEDED = ("name", "venue", "base_url", "limits", "settle", "dense", "fetch", "listings", "server_time", "refusal")
+_NEEDED = (
+    "name", "venue", "base_url", "limits", "settle", "dense",
+    "fetch", "listings", "server_time", "weight_of", "used", "refusal",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,13 @@ class Vendor:
         """How long after its close a bar is final there, µs, unless the configuration says otherwise."""
         return self.make().settle if self.settle is None else self.settle
 
-    def made(self, name: str, options: Mapping[str, Any]) -> Source:
-        """The source with these options; UsageError for one that it does not have."""
+    def made(self, name: str, options: Mapping[str, Any], all_options: Iterable[str] = ()) -> Source:
+        """The source with these options; UsageError for one that it does not have, of those there are."""
         known = inspect.signature(self.make).parameters
         unknown = [option for option in options if option not in known]
         if unknown:
-            raise UsageError(f"source {name} has no option {unknown[0]}.", hint=f"it has: {', '.join(known) or 'none'}")
+            has = ", ".join(option for option in all_options if option in known) or "none"
+            raise UsageError(f"source {name} has no option {unknown[0]}.", hint=f"it has: {has}")
         return self.make(**options)
 
 
@@ -67,7 +71,13 @@ def plugged(name: str) -> Vendor | None:
             f"the source {name} cannot be loaded from {found.value}: {error}.",
             hint="mend or remove the package that brings it",
         ) from error
-    sample = brought if hasattr(brought, "fetch") and not isinstance(brought, type) else brought()
+    try:
+        sample = brought if hasattr(brought, "fetch") and not isinstance(brought, type) else brought()
+    except TypeError as error:
+        raise UsageError(
+            f"the source {name} cannot be made by {found.value}(): {error}.",
+            hint="what the entry point names is a source, or makes one without arguments",
+        ) from error
     missing = [part for part in _NEEDED if not hasattr(sample, part)]
     if missing:
         raise UsageError(

@@ -29,7 +29,7 @@ from gapless.engine.budget import SharedWindow, window_of
 from gapless.engine.pacing import Breaker, Pause
 from gapless.errors import Faulty, Interrupted, Refused, SourceError, Throttled
 from gapless.events import Observer, Paused, Retried, nobody
-from gapless.protocols import Clock, Endpoint, Http, Page, Source
+from gapless.protocols import BringsSession, Clock, Endpoint, Http, Page, Source
 from gapless.series import Series
 from gapless.spans import DAY, SECOND, Span, iso
 
@@ -314,9 +314,10 @@ async def opened(
     concurrency: int = 0,
     clock: Clock = wall_clock,
 ) -> AsyncIterator[PacedHttp]:
-    """A ``PacedHttp`` over one session, closed at the end."""
-    patience = patience or Patience()
-    async with session_for(patience, concurrency or source.limits.concurrency) as session:
+    """A ``PacedHttp`` over one session, closed at the end; over the source's own, where it brings one."""
+    patience, connections = patience or Patience(), concurrency or source.limits.concurrency
+    brought = source.session(patience.timeout, connections) if isinstance(source, BringsSession) else None
+    async with brought or session_for(patience, connections) as session:
         yield PacedHttp(source, session, patience=patience, observer=observer, stop=stop, clock=clock)
 
 

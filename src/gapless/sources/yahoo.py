@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 
 import msgspec
@@ -22,6 +22,7 @@ from gapless.bars import empty
 from gapless.errors import Faulty, Refused, SourceError, Throttled, UnknownName
 from gapless.protocols import Http, Limits, Listing, Page
 from gapless.series import Instrument, Series
+from gapless.sources.browser import browser_session
 from gapless.sources.corporate import Dividend, Split
 from gapless.sources.reading import decoded, head, page_of
 from gapless.sources.yahoo_chart import ANSWER, Result, SplitEvent, as_traded, bars, dividends_of, splits_of
@@ -57,10 +58,13 @@ def yahoo(
     *,
     venue: str = "XNAS",
     adjusted: bool = False,
+    browser: bool = False,
     weight: int = 60,
     concurrency: int = 2,
 ) -> Yahoo:
     """One venue's bars. ``weight``: requests a minute; ``adjusted``: leave splits taken out, as Yahoo does.
+
+    ``browser``: connect as a browser does, with curl_cffi (extra ``yahoo``), where Yahoo answers 429 to all else.
 
     >>> yahoo().ticker(Instrument("XNYS", "BRK.B"))
     'BRK-B'
@@ -68,7 +72,7 @@ def yahoo(
     if venue not in VENUES:
         raise UnknownName("venue of yahoo", venue, VENUES)
     limits = Limits(page_bars=PAGE_BARS, weight=weight, window=60.0, concurrency=concurrency)
-    return Yahoo("yahoo", venue, base_url, limits, SETTLE, adjusted)
+    return Yahoo("yahoo", venue, base_url, limits, SETTLE, adjusted, browser)
 
 
 @dataclass(slots=True)
@@ -81,6 +85,7 @@ class Yahoo:
     limits: Limits
     settle: int
     adjusted: bool = False
+    browser: bool = False
     dense: bool = False
     _splits: dict[str, tuple[float, list[SplitEvent]]] = field(default_factory=dict, repr=False)
 
@@ -111,7 +116,7 @@ class Yahoo:
     async def server_time(self, http: Http) -> int:
         """The clock of its answers, µs, in whole seconds."""
         with suppress(Refused):  # an answer too, and dated
-            await http.get("/v8/finance/chart/AAPL", {"range": "1d", "interval": "1d"}, weight=1, headers=_AGENT)
+            await http.get("/v8/finance/chart/AAPL", {"range": "1d", "interval": "1d"}, weight=1, headers=self._headers)
         if http.said_at is None:
             raise Faulty(f"{self.name} answered without a Date header.")
         return http.said_at
@@ -123,6 +128,15 @@ class Yahoo:
     async def dividends(self, http: Http, ticker: str) -> Sequence[Dividend]:
         """Every dividend, oldest first, in shares of its own day."""
         return dividends_of(await self._events(http, ticker), ticker)
+
+    def session(self, timeout: float, connections: int) -> AbstractAsyncContextManager[object] | None:
+        """A browser's, if it was told to."""
+        return browser_session(timeout, connections) if self.browser else None
+
+    @property
+    def _headers(self) -> Mapping[str, str] | None:
+        """A browser's session has its own."""
+        return None if self.browser else _AGENT
 
     def ticker(self, instrument: Instrument) -> str:
         """Its name for an instrument: classes of a share have a dash."""
@@ -160,7 +174,7 @@ class Yahoo:
 
     async def _get(self, http: Http, series: Series, params: Mapping[str, str | int]) -> bytes:
         path = f"/v8/finance/chart/{self.ticker(series.instrument)}"
-        return await http.get(path, params, weight=1, headers=_AGENT)
+        return await http.get(path, params, weight=1, headers=self._headers)
 
     async def _splits_of(self, http: Http, series: Series) -> list[SplitEvent]:
         """All splits of the instrument, asked once in a while."""
