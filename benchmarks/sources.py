@@ -30,7 +30,7 @@ from gapless.spans import DAY, HOUR, SECOND, Span, SpanSet, Timeframe, iso, pars
 from gapless.stores.lake import Lake
 
 FULL = os.environ.get("GAPLESS_BENCH") == "full"
-SYMBOLS = 50 if FULL else 8
+SYMBOLS = 50 if FULL else 12
 CALM = ("--outages-per-month", "0", "--halts-per-month", "0", "--listed-late", "0", "--delisted", "0")
 THOUSAND = 1000
 
@@ -96,7 +96,7 @@ def _asked(url: str, now: int) -> Iterator[Row]:
         span = Span(now - 20 * DAY, now)
         least = SYMBOLS * -(-span.bars(M1) // source.limits.page_bars)
         yield _counted(f"{name}: {SYMBOLS} × 20 days by pages", url, source, span, least, "--source", source.name)
-    source, span = binance.spot(url), Span(now - (365 if FULL else 100) * DAY, now)
+    source, span = binance.spot(url), Span(now - (365 if FULL else 70) * DAY, now)
     offers = binance_archive.spot().offers(Series.parse("BINANCE:BTCUSDT", "1m"), span, now)
     least = SYMBOLS * _least(source, span, [offer.span for offer in offers])
     yield _counted(f"spot: {SYMBOLS} × {span.bars(M1) // 1440} days, files first", url, source, span, least)
@@ -150,11 +150,11 @@ def _ingested(url: str, now: int) -> Iterator[Row]:
     """Files over HTTP into a committed lake, with its ledger: processor time of the whole engine, all threads."""
     bucket = f"{url}/data.binance.vision"
     archive = binance_archive.spot(bucket, bucket=f"{bucket}/")
-    span = Span(now - (365 if FULL else 100) * DAY, now)
+    span = Span(now - (365 if FULL else 70) * DAY, now)
     series = [Series(Instrument.parse(name), M1) for name in _names(url, "BINANCE").split(",")]
     offers = {one: archive.offers(one, span, now) for one in series}
     made = plan([(one, SpanSet.of(span)) for one in series], binance.spot(url), offers=offers, pages=False)
-    rates = sorted(_rate(made, binance.spot(url), archive) for _ in range(4))
+    rates = sorted(_rate(made, binance.spot(url), archive) for _ in range(3))
     rate = statistics.median(rates)
     yield Row(
         f"archive by HTTP: {made.bars:,} bars to lake", f"{rate / 1e6:.2f} M bars/s/core", "", "",

@@ -68,8 +68,8 @@ def stage(
 
 def _encoded_bars(frame: pl.DataFrame) -> Any:
     """Measured on minutes: 13 bytes a row, 20 with a venue's further columns; dictionaries on volumes and plain times
-    cost twice that, lz4 as well. A dictionary that does not pay for itself is also built in vain: 0.08 µs a row, and
-    split bytes of the further columns, which have many digits, save half as much again at 6 % more bytes than plain numbers."""
+    cost twice that, lz4 as well. A dictionary that does not pay for itself is also built in vain: 0.08 µs a row. Split
+    bytes of the further columns, which have many digits, save half as much again for 6 % more bytes than plain."""
     plain = {"ts": "DELTA_BINARY_PACKED", "volume": "PLAIN"} | dict.fromkeys(_DIGITS, "BYTE_STREAM_SPLIT")
     dictionary = [name for name in frame.columns if name not in plain]
     return _encoded(frame, dictionary, plain, compression="zstd", compression_level=3)
