@@ -58,9 +58,10 @@ def choose(
     """Tasks for those of the ``wanted`` bars that can be derived of bars that are stored, or ``coming``."""
     found: list[Task] = []
     here: dict[Series, SpanSet] = dict(coming)
-    for series in sorted(wanted, key=lambda s: (s.timeframe, s)):
+    stored = {t: store.present(t) for t in {*store.timeframes(), *(s.timeframe for s in (*wanted, *coming))}}
+    for series in sorted((s for s in wanted if wanted[s]), key=lambda s: (s.timeframe, s)):
         calendar, left = market(config, series.instrument.venue), wanted[series] - _split(store, series)
-        for base, spans in derive.parts(series.timeframe, left, _held(store, series, here), calendar):
+        for base, spans in derive.parts(series.timeframe, left, _held(stored, series, here), calendar):
             found += derive.tasks(series, base, spans, calendar)
             here[series] = here.get(series, SpanSet.of()) | spans
     return found
@@ -86,12 +87,13 @@ def derived_bars(store: Store, series: Series, within: Span) -> SpanSet:
     return SpanSet.from_bars(mine, series.timeframe)
 
 
-def _held(store: Store, series: Series, here: Mapping[Series, SpanSet]) -> dict[Timeframe, SpanSet]:
+def _held(
+    stored: Mapping[Timeframe, Mapping[str, SpanSet]], series: Series, here: Mapping[Series, SpanSet]
+) -> dict[Timeframe, SpanSet]:
     """The shorter bars of an instrument: stored, or counted as there."""
     name, held = str(series.instrument), {}
-    known = {*store.timeframes(), *(s.timeframe for s in here)}
-    for base in (t for t in known if t < series.timeframe):
-        there = store.present(base).get(name, SpanSet.of())
+    for base in (t for t in stored if t < series.timeframe):
+        there = stored[base].get(name, SpanSet.of())
         coming = here.get(Series(series.instrument, base))
         held[base] = there if coming is None else there | coming
     return held
