@@ -2,7 +2,7 @@
 
 1. A call names instruments, kinds of values and a span. What was answered for is not asked for again.
 2. Whichever source of the venue tells such values is asked, page by page, durably (engine/values.py).
-3. The store is read again: what a later look would ask for still, though it was due, decides the outcome.
+3. The store is read again: what was asked for, is old enough to be known and was not answered decides the outcome.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gapless.events import RunStarted
 from gapless.observe.progress import Progress
 from gapless.protocols import Counts, Source, ValueAnswer
 from gapless.series import Instrument
-from gapless.spans import DAY, Span, iso, parse_time
+from gapless.spans import DAY, Span, SpanSet, iso, parse_time
 from gapless.stores.lake import Lake as Store
 from gapless.values import AGES, check_name
 
@@ -105,6 +105,8 @@ def sync(asked: WantedValues, progress: Progress) -> Run:
         for src, found in planned:
             if found and not run.interrupted:
                 outcomes += _carry_out(asked, run, src, found)
+        for outcome in () if run.interrupted else outcomes:
+            outcome.errors += _unanswered(asked, outcome)
         _account(asked, run, outcomes)
     return run
 
@@ -125,6 +127,14 @@ def _carry_out(asked: WantedValues, run: Run, src: Source, found: Sequence[Value
     )  # fmt: skip
     run.interrupted = stopped
     return outcomes
+
+
+def _unanswered(asked: WantedValues, outcome: ValueOutcome) -> list[str]:
+    """What of the span no answer speaks for, though none failed: as the store has it now."""
+    end = min(asked.span.end, outcome.until) - AGES[outcome.name]
+    known = asked.lake.store.values.answered(outcome.name).get(str(outcome.instrument), SpanSet.of())
+    left = SpanSet.of(Span(asked.span.start, max(asked.span.start, end))) - known - SpanSet.of(*outcome.residual)
+    return [f"no answer for {span}" for span in left] if not outcome.errors else []
 
 
 def _account(asked: WantedValues, run: Run, outcomes: Sequence[ValueOutcome]) -> None:

@@ -53,7 +53,10 @@ class ValueTask:
 
 @dataclass(slots=True)
 class ValueOutcome:
-    """How it went for one kind of values of one instrument. ``residual``: what the source no longer tells."""
+    """How it went for one kind of values of one instrument.
+
+    ``residual``: what the source no longer tells. ``until``: what the venue's clock showed when it was asked.
+    """
 
     name: str
     instrument: Instrument
@@ -62,6 +65,7 @@ class ValueOutcome:
     bytes: int = 0
     errors: list[str] = field(default_factory=list)
     residual: list[Span] = field(default_factory=list)
+    until: int = LATEST
 
 
 def of_source(source: Source, names: Collection[str]) -> list[ValueSource]:
@@ -186,7 +190,8 @@ class _Walk:
         self.step = AGES[self.task.source.value]
         await self.venue.synced()
         self._clip()
-        end = min(self.task.span.end, self.venue.now())
+        self.outcome.until = self.venue.now()
+        end = min(self.task.span.end, self.outcome.until)
         while not self._ended(end):
             asked = Span(self.at, end)
             page = await self._page(asked)
