@@ -27,6 +27,7 @@ from gapless.selection.written import UniverseSection
 from gapless.series import Instrument
 from gapless.spans import Timeframe, parse_duration
 
+Derive = Literal["never", "gaps", "first"]  # when longer bars are folded from stored shorter ones
 _GROUPING = re.compile(r"^[A-Za-z][A-Za-z0-9_]{0,99}\Z")  # what by="…" in an expression takes
 
 
@@ -162,7 +163,7 @@ class BackfillSection(Section):
 
     timeframes: tuple[str, ...] = Field(default=("1m",), strict=False)
     max_concurrent: int = Field(default=8, ge=1, le=64)
-    derive: Literal["never", "gaps", "first"] = Field(
+    derive: Derive = Field(
         default="gaps", description="fold longer bars from stored shorter ones: where no source has them, or at first"
     )
 

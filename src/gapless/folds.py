@@ -22,7 +22,9 @@ DERIVED = "derived-"  # a stored bar that no source said, folded from stored bar
 LEVELS = ("open_interest", "funding_rate")  # not flows: the last one known stands
 
 
-class _Days(Protocol):
+class Days(Protocol):
+    """The sessions of a calendar, by time."""
+
     @property
     def labels(self) -> Micros: ...
     @property
@@ -36,7 +38,7 @@ class Market(Protocol):
 
     def expected(self, timeframe: Timeframe, within: Span) -> SpanSet: ...
 
-    def days(self, within: Span) -> _Days: ...
+    def days(self, within: Span) -> Days: ...
 
 
 def fold(

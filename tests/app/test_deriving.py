@@ -154,6 +154,33 @@ def test_a_further_source_is_asked_before_anything_is_folded(tmp_path: Path, sim
     assert said_by(lake, "5m") == {"a", "b"}
 
 
+def test_a_hole_that_is_known_is_the_next_sources_before_it_is_folded(
+    tmp_path: Path, sim: Running, holey: Running
+) -> None:
+    """It stands in the plan with that source's name, until that one has answered for it too."""
+    go(with_minutes(tmp_path, sim, holey.url), timeframes="5m", derive="never")
+    lake = with_minutes(tmp_path, sim, holey.url, holey.url)
+    assert {t["source"] for t in plan(lake, timeframes="5m")["tasks"]} == {"b"}
+    assert {t["source"] for t in plan(lake, timeframes="5m", derive="first")["tasks"]} == {"derived-1m"}
+    go(lake, timeframes="5m", derive="never")
+    assert {t["source"] for t in plan(lake, timeframes="5m")["tasks"]} == {"derived-1m"}
+
+
+def test_what_the_venue_answered_for_in_vain_is_not_asked_again_when_it_can_be_folded(
+    tmp_path: Path, sim: Running, holey: Running
+) -> None:
+    """A hole of which a longer bar says that there was trading: repairable, and asked for, only while minutes lack."""
+    lake = with_minutes(tmp_path, sim, holey.url)
+    go(lake, timeframes="5m", derive="never")
+    lake.write(BTC, "1h", sim.market.truth("BTCUSDT", "1h", Span.parse("2024-06-01", "2024-06-02")), source="vendor")
+    words = {"symbols": BTC, "timeframes": "5m"}
+    assert {g.cls for g in lake.find_gaps(BTC, "5m")} == {"vendor_hole"}
+    assert plan(lake, derive="never", **words)["sources"] == {"a": 1}
+    assert plan(lake, **words)["sources"] == {"derived-1m": 0}
+    run = go(lake, "repair", **words)
+    assert (run.exit_code, run.document["totals"]["requests"], said_by(lake, "5m")) == (0, 0, {"a", "derived-1m"})
+
+
 def test_a_bar_that_lacks_one_minute_is_not_folded(tmp_path: Path, sim: Running) -> None:
     """Nor is the hour; the 5m bars around are, and what is left is a failure still."""
     lake = lake_at(tmp_path, NOBODY)

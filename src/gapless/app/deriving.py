@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
 from gapless.app.markets import market
 from gapless.app.runs import Run
-from gapless.config import Config
+from gapless.config import Config, Derive
 from gapless.coverage.gap import Gap
 from gapless.engine import derive
 from gapless.engine.plan import Task
@@ -33,13 +33,11 @@ from gapless.spans import DAY, Micros, Span, SpanSet, Timeframe, hull
 from gapless.stores.derived import Line
 from gapless.stores.lake import Lake as Store
 
-Mode = Literal["never", "gaps", "first"]
 
-
-def mode(text: str) -> Mode:
+def mode(text: str) -> Derive:
     """The mode of that name; UnknownName with the nearest one."""
-    if text not in get_args(Mode):
-        raise UnknownName("way to derive", text, get_args(Mode))
+    if text not in get_args(Derive):
+        raise UnknownName("way to derive", text, get_args(Derive))
     return text  # type: ignore[return-value]
 
 

@@ -19,6 +19,7 @@ from gapless.app import deriving, fallback, selecting
 from gapless.app.coverage import assess, check_known
 from gapless.app.lake import Lake
 from gapless.app.markets import ARCHIVE, archive, source, source_name, source_names, vendor_of
+from gapless.config import Derive
 from gapless.coverage.gap import Gap
 from gapless.engine.budget import quota_of
 from gapless.engine.final import settle_of
@@ -45,7 +46,7 @@ class Wanted:
     verify: bool = False  # ask again for what is old enough to be looked at once more
     files: bool = True  # of the archive beside a source
     pages: bool = True  # of the source itself
-    derive: deriving.Mode = "gaps"
+    derive: Derive = "gaps"
 
 
 @dataclass(frozen=True)

@@ -11,30 +11,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol
 
 import numpy as np
 import polars as pl
 
 from gapless.bars import EXTRAS
 from gapless.engine.plan import Task
-from gapless.folds import DERIVED, LEVELS, Market, fold, open_of
+from gapless.folds import DERIVED, LEVELS, Days, Market, fold, open_of
 from gapless.series import Series
-from gapless.spans import DAY, WEEK, Micros, Span, SpanSet, Timeframe
+from gapless.spans import DAY, WEEK, Span, SpanSet, Timeframe
 
 PART = 500_000  # shorter bars that are read at once
 _SUMS = tuple(name for name in EXTRAS if name not in LEVELS)
-
-
-class Days(Protocol):
-    """The sessions of a calendar, by time."""
-
-    @property
-    def labels(self) -> Micros: ...
-    @property
-    def starts(self) -> Micros: ...
-    @property
-    def ends(self) -> Micros: ...
 
 
 def reach(span: Span, to: Timeframe) -> Span:
