@@ -230,7 +230,7 @@ def looked_after(home: Path, bars: dict[tuple[str, int], tuple[float, ...]], cha
     side = Side(book, clock, SERIES, healer, lambda http, observer: feed)  # type: ignore[arg-type]
     live = Live(
         [side], {M1: Track(table, lake, journal, clock=clock)}, {M1: MomentWriter(lake, M1, source="live")},
-        Verified(journal), options=LiveOptions(2 * SECOND, (HISTORY + 1) * MINUTE, DAY, 4 * MINUTE, drain=5.0),
+        Verified(journal), options=LiveOptions(2 * SECOND, (HISTORY + 1) * MINUTE, DAY, 4 * MINUTE, drain=120.0),
     )  # fmt: skip
     asyncio.run(lived(live, feed, clock, arrivals(bars, chance)))
     held = lake.rows(M1, None, None).select("instrument", "ts", "open", "high", "low", "close", "volume")

@@ -13,13 +13,13 @@ import pytest
 from gapless.app.desks import desk
 from gapless.bars import TS
 from gapless.config import Config
-from gapless.engine.barrier import FIELDS, Moment
-from gapless.engine.rows import bars_frame, moments
+from gapless.engine.barrier import FIELDS, Barrier, Moment
+from gapless.engine.rows import bars_frame, moments, rows_heard
 from gapless.engine.track import Track
 from gapless.engine.warm import warm
 from gapless.errors import LakeFull
 from gapless.protocols import Heard
-from gapless.spans import DAY, MINUTE, Timeframe, parse_time
+from gapless.spans import DAY, MINUTE, SECOND, Span, Timeframe, parse_time
 from gapless.stores.journal import Journal
 from gapless.stores.lake import Lake
 from gapless.stores.moments import MomentWriter
@@ -112,6 +112,30 @@ def test_a_full_disk_while_deciding_again_leaves_nothing_undecided(tmp_path: Pat
     assert found is not None
     keys = ["ts", "instrument"]
     assert found.sort(keys).equals(rows.sort(keys), null_equal=True)
+
+
+def test_history_that_comes_after_the_start_warms_and_is_not_decided(tmp_path: Path) -> None:
+    """A first run that REST answered late: nothing of before it is said, what follows is as if it had been in time."""
+    bars = market()
+    ts = pl.col("ts").to_physical()
+    lake, journal = Lake(tmp_path / "lake", clock=lambda: T0 + DAY), Journal(tmp_path / "live.sqlite")
+    track = Track(desk(CONFIG, M1, NAMES, features=None), lake, journal, clock=lambda: T0 + 5 * SECOND)
+    track.open()
+    gate = Barrier(NAMES, M1, grace=SECOND, after=track.head)
+    for begin, end in ((0, 20), (-HISTORY, 0), (20, 60)):
+        part = bars.filter((ts >= T0 + begin * MINUTE) & (ts < T0 + end * MINUTE))
+        lake.write(M1, part, source="x")
+        late = gate.add(rows_heard(lake.rows(M1, list(NAMES), Span(T0 + begin * MINUTE, T0 + end * MINUTE)), M1))
+        for moment in gate.ready(T0 + DAY):
+            track.advance(moment)
+        track.write()
+        track.revise(late)
+    alerts, rows = straight(lake)
+    assert keyed(journal.entries("alert")) == alerts
+    found = journal.moments(track.set, M1)
+    assert found is not None
+    key = ["instrument", "ts"]
+    assert found.sort(key).equals(rows.sort(key), null_equal=True)
 
 
 def test_a_bar_that_the_store_does_not_keep_is_not_decided(tmp_path: Path) -> None:

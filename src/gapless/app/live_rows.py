@@ -42,7 +42,7 @@ def verify_live(
             continue
         held = sorted(set(rows["instrument"]) & set(symbols or rows["instrument"]))
         picked = held if not sample else sorted(random.Random(seed).sample(held, min(sample, len(held))))
-        for line in _compared(lake, table, rows, picked):
+        for line in _compared(lake, table, rows, picked) if picked else ():
             observer(Verified(Series.parse(line["instrument"], timeframe), line["values"], line["differing"]))
             lines.append({"set": name, "live": True} | line)
     return lines

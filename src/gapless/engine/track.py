@@ -62,7 +62,8 @@ class Track:
     def open(self) -> Changes:
         """Be where the journal says we were, and decide what was stored since.
 
-        The first time there is nothing to decide again: decisions begin with the next bar.
+        The first time there is nothing to decide again: decisions begin with the next bar. What is stored later of the
+        time before is history: it warms the desk, and is not decided.
         """
         decided = self.journal.decided(self.timeframe)
         if decided is not None:
@@ -70,14 +71,14 @@ class Track:
             self._sign(int(self.journal.fact(self._fact)["since"]))
             return changes
         newest = self._newest()
-        begin = self.timeframe.floor(self.clock()) if newest is None else newest + self.timeframe.micros
-        self._sign(begin)
-        if newest is not None:
-            warm(self.desk, self.seen, newest)
-            self.head = newest
-            self._remember(newest)
-            self.journal.decide(self.timeframe, newest, newest, (), now=self.clock())
-            self.checkpoint()
+        if newest is None:
+            newest = self.timeframe.floor(self.clock()) - self.timeframe.micros
+        self._sign(newest + self.timeframe.micros)
+        warm(self.desk, self.seen, newest)
+        self.head = newest
+        self._remember(newest)
+        self.journal.decide(self.timeframe, newest, newest, (), now=self.clock())
+        self.checkpoint()
         return Changes()
 
     def _sign(self, since: int) -> None:
