@@ -24,7 +24,7 @@ from gapless.stores.lake import Lake
 MONTH = Span.parse("2026-02-01", "2026-03-01")
 FOLDER = SHARED / "data/crypto/archive"
 REPEATS = 3
-NAMES = 4  # of each file
+NAMES = 12  # of each file
 GROUP = 4  # files in one write: about the 200,000 rows of a backfill
 
 
