@@ -118,9 +118,7 @@ def _carry_out(asked: Wanted, run: Run, plans: Sequence[tuple[Source, Plan]]) ->
 
 def _part(asked: Wanted, src: Source, found: Plan) -> Part:
     config = asked.lake.config
-    options = Options(
-        concurrency=asked.concurrency, patience=_patience(asked, src), sessions=market(config, src.venue)
-    )
+    options = Options(concurrency=asked.concurrency, patience=_patience(asked, src), sessions=market(config, src.venue))
     return Part(found, src, archive(config, src) if any(task.files for task in found.tasks) else None, options)
 
 
