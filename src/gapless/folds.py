@@ -19,6 +19,7 @@ from gapless.errors import UsageError
 from gapless.spans import DAY, WEEK, Micros, Span, SpanSet, Timeframe
 
 DERIVED = "derived-"  # a stored bar that no source said, folded from stored bars: this, and their timeframe
+FOLDING = b"2"  # another one makes stale what was built of bars that were folded otherwise
 LEVELS = ("open_interest", "funding_rate")  # not flows: the last one known stands
 
 

@@ -32,6 +32,10 @@ class Piece(NamedTuple):  # a lake holds a million of them: a dataclass takes fi
     bars: int
     digest: bytes
 
+    def also(self, *read: bytes) -> Piece:
+        """The piece of which more was read than its bars."""
+        return self._replace(digest=hashlib.blake2b(b"".join((self.digest, *read)), digest_size=_DIGEST).digest())
+
 
 @dataclass(frozen=True, slots=True)
 class Stretch:

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -28,7 +27,6 @@ VALUES: dict[str, pl.DataType] = {
     "source": pl.String(),
     "known_at": TS,
 }
-_DIGEST = 16
 
 
 def check_name(name: str) -> str:
@@ -83,13 +81,9 @@ def consumed(pieces: Sequence[Piece], name: str, when: Micros, known_at: Micros)
     begin, end = np.searchsorted(when, firsts - age), np.searchsorted(when, lasts, side="right")
     salt = f"{name} {age} ".encode()
     return [
-        piece._replace(digest=_digest(piece.digest, salt, stamps[a:b].tobytes())) if a < b else piece
+        piece.also(salt, stamps[a:b].tobytes()) if a < b else piece
         for piece, a, b in zip(pieces, begin.tolist(), end.tolist(), strict=True)
     ]
-
-
-def _digest(*parts: bytes) -> bytes:
-    return hashlib.blake2b(b"".join(parts), digest_size=_DIGEST).digest()
 
 
 def _times(frame: pl.DataFrame) -> Micros:

@@ -15,6 +15,7 @@ from gapless.app.lake import Lake
 from gapless.app.runs import running
 from gapless.bars import TS
 from gapless.config import Config
+from gapless.engine import views
 from gapless.errors import InputError, UnknownName, UsageError
 from gapless.protocols import Answer
 from gapless.series import Series
@@ -288,3 +289,20 @@ def test_an_open_start_is_the_first_time_anybody_asked(lake: Lake) -> None:
     found = [(str(t.series.instrument), t.span) for _, p in planning.make_plan(asked).parts for t in p.tasks]
     assert found == [(BTC, Span(T0 + HOUR, T0 + 4 * HOUR)), ("BINANCE:ETHUSDT", Span(T0 + 2 * HOUR, T0 + 4 * HOUR))]
     assert sum(lake.gaps(end="2025-05-01T04:00")["bars"]) == sum(s.bars(bar) for _, s in found)
+
+
+def test_another_way_to_fold_makes_stale_what_was_built_of_folded_bars(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Features of hours that were folded from minutes are built again; those of the minutes stand."""
+    lake.write(BTC, "1m", frame(count=1440))
+    features = {"mean": "sma(close, 2)", "hours": "sma(close, 2) @ 1h"}
+
+    def built() -> tuple[int, int]:
+        report = lake.build(features, [BTC], "1m")
+        return report["rows"], report["longer"][0]["rows"]
+
+    assert built() == (1440, 24)
+    assert built() == (0, 0)
+    monkeypatch.setattr(views, "FOLDING", b"another")
+    assert built() == (0, 24)

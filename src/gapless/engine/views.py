@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import polars as pl
 
 from gapless.bars import STORED
-from gapless.folds import Market, fold
+from gapless.folds import FOLDING, Market, fold
 from gapless.protocols import Facts, FeatureStore, Segment
 from gapless.segments import Piece, pieces
 from gapless.series import Instrument, Series
@@ -160,8 +160,9 @@ class Folded(View[BarStore]):
         return pl.concat(parts) if parts else self.store.rows(timeframe, [], span, columns)
 
     def pieces(self, timeframe: Timeframe, name: str, columns: Collection[str] = ()) -> Sequence[Piece]:
-        stored = self.base(timeframe, name) is None
-        return self.store.pieces(timeframe, name) if stored else super().pieces(timeframe, name)
+        if self.base(timeframe, name) is None:
+            return self.store.pieces(timeframe, name)
+        return [piece.also(FOLDING) for piece in super().pieces(timeframe, name)]
 
     def _rows(self, timeframe: Timeframe, name: str, span: Span | None, columns: list[str] | None) -> pl.DataFrame:
         base = self.base(timeframe, name)
