@@ -88,7 +88,7 @@ def test_a_right_call_makes_the_lake(gapless: Call) -> None:
     ids=lambda call: " ".join(call[:2]),
 )
 def test_of_what_nobody_knows_nothing_is_said(gapless: Call, call: tuple[str, ...]) -> None:
-    """"No gaps" and "no rows" are answers about instruments of the lake; another one is a wrong name."""
+    """Neither gaps nor rows: that is an answer about instruments of the lake. Another one is a wrong name."""
     Path("bars.csv").write_text(BARS)
     gapless("import", "bars.csv", "--venue", "BINANCE", *IMPORT, "--tz", "UTC")
     said = gapless(*call, "--json")

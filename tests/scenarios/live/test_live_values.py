@@ -20,8 +20,7 @@ def with_values(text: str) -> str:
         1,
     )
     return text + (
-        '\n[alerts.crowded]\nwhen = "abs(funding_rate) >= 0.00001 and rank(oi_delta_1h(10)) >= 0.5"\n'
-        'cooldown = "5m"\n'
+        '\n[alerts.crowded]\nwhen = "abs(funding_rate) >= 0.00001 and rank(oi_delta_1h(10)) >= 0.5"\ncooldown = "5m"\n'
     )
 
 
