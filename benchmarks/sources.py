@@ -1,6 +1,6 @@
 """What bars cost: requests of plans and of runs, processor time of an archive's files, a day of a thousand symbols.
 
-``GAPLESS_BENCH=full`` runs with fifty symbols and a year of files; nearly all of that time is the venue's.
+``GAPLESS_BENCH=full`` runs with fifty symbols and a year of files.
 """
 
 from __future__ import annotations
