@@ -20,6 +20,7 @@ from gapless.bars import STORED
 from gapless.spans import Timeframe
 from gapless.stores import parquet, periods
 from gapless.stores.delta import Change, LiveFile
+from gapless.stores.rows import newest, one_per_version
 from gapless.stores.tail import Chunk
 
 if TYPE_CHECKING:
@@ -72,8 +73,6 @@ class Folder:
         log.commit(lambda _: Change(list(adds), list(gone)), transaction=(_APP, upto) if upto is not None else None)
 
     def _stage(self, timeframe: Timeframe, period: str, part: pl.DataFrame, old: LiveFile | None) -> parquet.DataFile:
-        from gapless.stores.lake import newest
-
         directory = self.lake.root / "bars" / timeframe.name
         if old is not None:
             part = newest(parquet.read([directory / old.path], STORED), part)
@@ -93,8 +92,6 @@ class Folder:
 
     def begin(self, timeframe: Timeframe) -> Begun:
         """Make the files that folding the oldest chunks takes; the lock is held only to look what there is."""
-        from gapless.stores.lake import newest
-
         log = self.lake.log("bars", timeframe)
         with self.lake.writing("begin to fold"):
             self.lake.tail.gather(timeframe, least=1)
@@ -122,8 +119,6 @@ class Folder:
 
         What the log says of chunks folded before is not asked: the tail it speaks of may have been lost since.
         """
-        from gapless.stores.lake import newest
-
         upto = chunks[-1].id
         superseded = self.lake.tail.bodies(c for c in chunks if c.kind == "revisions")
         if superseded is not None:
@@ -135,8 +130,6 @@ class Folder:
 
     def _append_revisions(self, timeframe: Timeframe, rows: pl.DataFrame, upto: int) -> None:
         """Revisions of one instrument may overlap in time, so each instrument keeps one file, rewritten."""
-        from gapless.stores.lake import one_per_version
-
         log = self.lake.log("revisions", timeframe)
         directory = log.prepare()
         old = {f.instrument: f for f in log.live()}

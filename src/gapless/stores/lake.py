@@ -27,7 +27,7 @@ from pathlib import Path
 
 import polars as pl
 
-from gapless.bars import STORED, check_bars, conform, is_sorted_unique
+from gapless.bars import STORED, check_bars, conform
 from gapless.errors import LakeError, LakeFull, LakeLocked, UsageError
 from gapless.protocols import Answer, Clock, Counts, Facts, Segment, ValueAnswer, WriteReport
 from gapless.segments import Piece
@@ -39,6 +39,7 @@ from gapless.stores.fold import Folder
 from gapless.stores.lock import WriterLock
 from gapless.stores.meta import Meta
 from gapless.stores.presence import Presence
+from gapless.stores.rows import newest, one_per_version, touches, within
 from gapless.stores.tail import Tail
 from gapless.stores.values import Values
 
@@ -354,34 +355,6 @@ def _covered(live: Sequence[LiveFile], adds: Sequence[parquet.DataFile]) -> list
     for file in adds:
         new.setdefault(file.instrument, []).append(file)
     return [f for f in live if any(f.first <= a.last and a.first <= f.last for a in new.get(f.instrument, ()))]
-
-
-def touches(file: LiveFile, span: Span | None) -> bool:
-    """May the file hold rows of the span?"""
-    return span is None or (file.last >= span.start and file.first < span.end)
-
-
-def within(frame: pl.DataFrame, span: Span | None) -> pl.DataFrame:
-    """The rows of the span."""
-    if span is None:
-        return frame
-    return frame.filter(pl.col("ts").to_physical().is_between(span.start, span.end, closed="left"))
-
-
-def newest(*frames: pl.DataFrame) -> pl.DataFrame:
-    """Rows of all frames, sorted by key; of equal keys the one known last."""
-    columns = [n for n in STORED if n in frames[0].columns]
-    both = pl.concat([f if f.columns == columns else f.select(columns) for f in frames])
-    if is_sorted_unique(both):  # the usual case, at a tenth of the time
-        return both
-    ordered = both.sort("instrument", "ts", "known_at", maintain_order=True)
-    return ordered.unique(["instrument", "ts"], keep="last", maintain_order=True)
-
-
-def one_per_version(revisions: pl.DataFrame) -> pl.DataFrame:
-    """Superseded rows by key and ``known_from``, once each: a write that crashed may have noted an end too soon."""
-    key = ["instrument", "ts", "known_from"]
-    return revisions.sort([*key, "known_to"]).unique(key, keep="last", maintain_order=True)
 
 
 @contextmanager
