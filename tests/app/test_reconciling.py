@@ -12,7 +12,7 @@ from gapless.app.lake import Lake
 from gapless.app.reconciling import Findings, reconcile, undo, wanted
 from gapless.app.runs import Run, running
 from gapless.config import Config, parse
-from gapless.errors import UnknownName, UsageError
+from gapless.errors import SourceError, UnknownName, UsageError
 from gapless.sim import Running, SimConfig
 from gapless.sim import running as simulated
 from gapless.spans import Span, Timeframe
@@ -192,3 +192,19 @@ def test_a_call_that_makes_no_sense_is_told_how_to_be_one(lake: Lake) -> None:
         wanted(lake, ["origin"], policy="priority")
     with running(lake.store, "reconcile-undo") as run, pytest.raises(UsageError, match="overrode nothing"):
         undo(lake, run, "20240101T000000-reconcile-0000")
+
+
+def test_from_python_it_is_one_call(lake: Lake, venue: Running) -> None:
+    """The findings; a witness that cannot be asked is an error; the flags of quality, each heard by a witness."""
+    found = lake.reconcile("origin", instruments=BTC, timeframes="1m")
+    assert (found.table["ts"].n_unique(), found.overridden.total()) == (15, 0)
+    assert lake.reconcile("origin", instruments=BTC, policy="priority", prefer=["origin"]).overridden.total() == 15
+    assert lake.reconcile("origin", instruments=BTC).table.is_empty()
+    gone = {"kind": "binance", "base_url": "http://127.0.0.1:1", "attempts": 1}
+    lake.config = parse({"sources": {"gone": gone}})
+    with pytest.raises(SourceError, match="gone"):
+        lake.reconcile("gone", instruments=BTC, timeframes="1m")
+    assert {s.series.instrument.symbol: s.score for s in lake.quality(timeframes="1m").scores} == {
+        "BTCUSDT": 1.0,
+        "ETHUSDT": 1.0,
+    }

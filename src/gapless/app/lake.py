@@ -10,11 +10,12 @@ import polars as pl
 
 from gapless.adjust import Adjust
 from gapless.app import adjusting, coverage, fills
+from gapless.app.runs import run_line, running
 from gapless.bars import EXTRAS, SCHEMA, TS, as_polars
 from gapless.config import Config
 from gapless.coverage.gap import Gap
 from gapless.engine.valued import filled, reader
-from gapless.errors import UnknownName, UsageError
+from gapless.errors import SourceError, UnknownName, UsageError
 from gapless.protocols import Counts, WriteReport
 from gapless.series import Instrument, Series
 from gapless.spans import EARLIEST, LATEST, Span, SpanSet, Timeframe, parse_time
@@ -25,7 +26,10 @@ from gapless.values import check_name
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from gapless.app.reconciling import Findings
+    from gapless.app.scoring import Report as Quality
     from gapless.app.selecting import Universe
+    from gapless.coverage.reconcile import Policy
 
 Time = Union[str, "datetime", int, None]
 _FILLS = ("none", "flat")
@@ -194,12 +198,59 @@ class Lake:
         runs = self.store.meta.runs(1)
         return {
             "series": coverage.status(self.store, self.config, self._timeframes(timeframes)),
-            "last_run": _run_line(runs[0]) if runs else None,
+            "last_run": run_line(runs[0]) if runs else None,
         }
 
     def why(self, instrument: str, timeframe: str, time: str | datetime | int) -> dict[str, Any]:
         """Why one expected bar is present or absent: class, evidence, history."""
         return coverage.why(self.store, self.config, Series.parse(instrument, timeframe), parse_time(time))
+
+    # ------------------------------------------------------------ trust
+
+    def quality(
+        self,
+        instruments: Sequence[str] | str | None = None,
+        timeframes: Sequence[str] | str | None = None,
+        *,
+        start: Time = None,
+        end: Time = None,
+        against: str | None = None,
+    ) -> Quality:
+        """Scores of stored bars (``.scores``), and flags beside them (``.table``, a row each); bars are not changed.
+
+        ``against``: a witness to hear about every flag, as in ``reconcile``. The flags are kept in the lake.
+        """
+        from gapless.app import scoring
+
+        bars = self._timeframes(timeframes)
+        return scoring.quality(self, _instruments(instruments), bars, span=span_of(start, end), against=against)
+
+    def reconcile(
+        self,
+        *against: str,
+        instruments: Sequence[str] | str | None = None,
+        timeframes: Sequence[str] | str | None = None,
+        start: Time = None,
+        end: Time = None,
+        policy: Policy = "report",
+        prefer: Sequence[str] = (),
+    ) -> Findings:
+        """Stored bars beside what others say: ``.table`` has every disagreement, ``.summaries`` a line a series.
+
+        ``against``: sources to ask anew, a shorter timeframe to fold, other lakes. With a ``policy`` the better bar
+        stands, as a correction that a run of its own notes. Raises SourceError where a witness could not be asked.
+        """
+        from gapless.app import reconciling
+
+        asked = reconciling.wanted(
+            self, against, symbols=_names(instruments), timeframes=_names(timeframes), span=span_of(start, end),
+            policy=policy, prefer=prefer,
+        )  # fmt: skip
+        with running(self.store, "reconcile") as run:
+            found = reconciling.reconcile(asked, run)
+        if run.audit.errors:
+            raise SourceError(run.audit.errors[0]["error"], hint=f"gapless audit {run.id} has all of it")
+        return found
 
     # ------------------------------------------------------------ features
 
@@ -323,15 +374,17 @@ class Lake:
         return sorted(self.store.present(Timeframe.parse(timeframe)))
 
     def _timeframes(self, names: Sequence[str] | str | None) -> list[Timeframe]:
-        if names is None:
-            return self.store.timeframes()
-        return [Timeframe.parse(n) for n in ([names] if isinstance(names, str) else names)]
+        found = _names(names)
+        return self.store.timeframes() if found is None else [Timeframe.parse(name) for name in found]
+
+
+def _names(names: Sequence[str] | str | None) -> Sequence[str] | None:
+    return [names] if isinstance(names, str) else names
 
 
 def _instruments(names: Sequence[str] | str | None) -> list[Instrument] | None:
-    if names is None:
-        return None
-    return [Instrument.parse(n) for n in ([names] if isinstance(names, str) else names)]
+    found = _names(names)
+    return None if found is None else [Instrument.parse(name) for name in found]
 
 
 def span_of(start: Time, end: Time) -> Span | None:
@@ -344,13 +397,3 @@ def span_of(start: Time, end: Time) -> Span | None:
 def _others(frame: pl.DataFrame) -> list[str]:
     """The columns of a joined table that are values."""
     return [n for n in frame.columns if n not in ("instrument", "ts", "available_at")]
-
-
-def _run_line(run: Mapping[str, Any]) -> dict[str, Any]:
-    from gapless.spans import iso
-
-    ended = run["ended"]
-    return {
-        "run": run["id"], "verb": run["verb"], "started": iso(run["started"]),
-        "ended": iso(ended) if ended is not None else None, "outcome": run["outcome"],
-    }  # fmt: skip

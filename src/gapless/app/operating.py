@@ -14,10 +14,10 @@ from typing import Any
 
 from gapless.app.lake import Lake
 from gapless.app.markets import market, patience, source
+from gapless.app.runs import run_line
 from gapless.config import find, load
 from gapless.engine.backfill import clock_skew
 from gapless.errors import GaplessError, UnknownName
-from gapless.spans import iso
 from gapless.stores.lake import Lake as Store
 from gapless.stores.maintain import verify
 
@@ -31,15 +31,8 @@ def audit_lines(lake: Lake, limit: int) -> list[dict[str, Any]]:
     lines = []
     for row in lake.store.meta.runs(limit):
         document = json.loads(row["document"])
-        ended = row["ended"]
-        lines.append(
-            {
-                "run": row["id"], "verb": row["verb"], "started": iso(row["started"]),
-                "ended": iso(ended) if ended is not None else None, "outcome": row["outcome"],
-                "seconds": document.get("seconds"), "bytes": document.get("bytes"),
-                "totals": document.get("totals", {}),
-            }
-        )  # fmt: skip
+        told = {"seconds": document.get("seconds"), "bytes": document.get("bytes")}
+        lines.append(run_line(row) | told | {"totals": document.get("totals", {})})
     return lines
 
 

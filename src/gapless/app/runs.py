@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +13,7 @@ from gapless.events import RunEnded
 from gapless.observe.audit import Audit, run_name, save
 from gapless.observe.progress import Progress, Silent
 from gapless.protocols import WriteReport
+from gapless.spans import iso
 from gapless.stores.lake import Lake as Store
 
 
@@ -51,6 +52,15 @@ class Run:
     @property
     def exit_code(self) -> int:
         return {"complete": 0, "incomplete": 1, "interrupted": 130}[self.outcome]
+
+
+def run_line(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored run in a few words."""
+    ended = row["ended"]
+    return {
+        "run": row["id"], "verb": row["verb"], "started": iso(row["started"]),
+        "ended": iso(ended) if ended is not None else None, "outcome": row["outcome"],
+    }  # fmt: skip
 
 
 @contextmanager
