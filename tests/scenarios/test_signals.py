@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,15 @@ def test_an_interrupted_backfill_keeps_what_it_fetched(shell, venue, check, numb
         assert shell.rows().sort(KEY).equals(truth)
 
 
+@pytest.fixture
+def ignored() -> Iterator[None]:
+    """As in the background of a script: whoever is started here ignores SIGINT at first."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ignored")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_import_keeps_whole_files(shell, files, truth_of, check, number: int) -> None:
     """A signal in the middle of an import: exit 130, the lake is whole, and the same import again completes it."""

@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one verb and leave with its exit code: 0 complete · 1 incomplete · 2 wrong call · 130 interrupted."""
     words = sys.argv[1:] if arguments is None else arguments
     signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored at first where a script started us with "&"
     try:
         code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
