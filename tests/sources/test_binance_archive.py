@@ -6,10 +6,13 @@ import asyncio
 import hashlib
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import polars as pl
 import pytest
@@ -19,6 +22,7 @@ from hypothesis import strategies as st
 from gapless.errors import Faulty, Refused, Throttled
 from gapless.protocols import Offer, Page
 from gapless.series import Series
+from gapless.sources import binance_archive
 from gapless.sources.binance_archive import BinanceArchive, spot, usdm
 from gapless.spans import DAY, MINUTE, Span, SpanSet, Timeframe, iso, parse_time
 
@@ -268,6 +272,40 @@ def test_a_flipped_byte_is_found_by_the_zips_own_checksum_too() -> None:
     body[120] ^= 1
     with pytest.raises(Faulty):
         read(bytes(body))
+
+
+MONTH = packed("\n".join(row(m) for m in range(100)))
+
+
+@pytest.mark.parametrize("backend", [zlib, binance_archive.inflate], ids=["zlib", "the faster one"])
+@given(st.integers(0, len(MONTH) - 1), st.integers(1, 255))
+def test_whatever_byte_is_wrong_no_wrong_bar_is_read(backend: Any, at: int, change: int) -> None:
+    """Without the digest's help: a fault, or the very bars."""
+    body = bytearray(MONTH)
+    body[at] ^= change
+    with mock.patch.object(binance_archive, "inflate", backend):
+        try:
+            frame = read(bytes(body)).frame
+        except Faulty:
+            return
+        assert frame.equals(read(MONTH).frame)
+
+
+def test_a_member_that_is_longer_than_the_zip_says_is_a_fault() -> None:
+    """It is unpacked no further than that."""
+    body = bytearray(MONTH)
+    at = body.rindex(b"PK\x01\x02") + 24  # the length in the directory
+    body[at : at + 4] = (200).to_bytes(4, "little")
+    with pytest.raises(Faulty, match="not those it was made of"):
+        read(bytes(body))
+
+
+def test_a_member_that_is_not_packed_is_read() -> None:
+    """A zip may hold its table as it is."""
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as made:
+        made.writestr("BTCUSDT-1m-2025-01.csv", "\n".join(row(m) for m in range(100)))
+    assert read(sink.getvalue()).frame.equals(read(MONTH).frame)
 
 
 def test_a_digest_that_differs_is_decided_by_the_checksum() -> None:

@@ -13,15 +13,22 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import cast
 from xml.etree import ElementTree
 
 import numpy as np
 import polars as pl
+
+try:
+    from isal import isal_zlib as inflate  # the same bytes in a third of the time
+except ImportError:  # a machine it is not made for
+    import zlib as inflate  # type: ignore[no-redef]
 
 from gapless.bars import TS, empty
 from gapless.errors import Faulty, Refused, SourceError, Throttled
@@ -33,7 +40,8 @@ from gapless.spans import DAY, HOUR, Span, parse_time, to_datetime
 ADDRESS = "https://data.binance.vision"
 BUCKET = "https://s3-ap-northeast-1.amazonaws.com/data.binance.vision/"
 _ROW_BYTES = 32  # of a zipped minute
-_PIECE = 2**19  # bytes unpacked at a time: in one go would cost a fifth more, nearly all of it for fresh memory
+_ENCRYPTED = 1  # a flag of a zip's member
+_LENGTHS, _HEADER = 26, 30  # in a member's header: where the lengths of its name and extra field are; its own length
 _LONGEST_ROW = 400  # bytes of text; a file that would unpack to more is no archive of bars
 _MONTH_AFTER = DAY  # after the first Monday of the next month
 _DAY_AFTER = 12 * HOUR  # after the day's end
@@ -44,6 +52,10 @@ _COLUMNS: dict[str, pl.DataType] = {
     "taker_buy_volume": pl.Float64(), "taker_buy_quote": pl.Float64(), "ignore": pl.String(),
 }  # fmt: skip
 _VALUES = ("open", "high", "low", "close", "volume", "quote_volume", "trades", "taker_buy_volume")
+
+
+_NO_INFLATE = cast(type[Exception], inflate.error)
+_BROKEN = (zipfile.BadZipFile, _NO_INFLATE, zlib.error, struct.error, ValueError, EOFError, RuntimeError)
 
 
 class _Absent(Refused):
@@ -185,10 +197,21 @@ def _unzipped(where: str, body: bytes, offer: Offer) -> bytes:
                 raise Faulty(f"{where}: holds '{member.filename}', not '{wanted}'.")
             if member.file_size > (offer.bytes // _ROW_BYTES + 2) * _LONGEST_ROW:
                 raise Faulty(f"{where}: would unpack to {member.file_size:,} bytes.")
-            with archive.open(member) as packed:
-                return b"".join(iter(lambda: packed.read(_PIECE), b""))
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+            packed = member.compress_type == zipfile.ZIP_DEFLATED and not member.flag_bits & _ENCRYPTED
+            return _inflated(body, member) if packed else archive.read(member)
+    except _BROKEN as error:
         raise Faulty(f"{where}: is no archive of one table: {error}.") from error
+
+
+def _inflated(body: bytes, member: zipfile.ZipInfo) -> bytes:
+    """A member's bytes, as ``ZipFile.read`` gives them, at a third of its time; never more than the zip says."""
+    name, extra = struct.unpack_from("<HH", body, member.header_offset + _LENGTHS)
+    start = member.header_offset + _HEADER + name + extra
+    machine = inflate.decompressobj(-zlib.MAX_WBITS)
+    text = machine.decompress(body[start : start + member.compress_size], member.file_size + 1)
+    if not machine.eof or len(text) != member.file_size or inflate.crc32(text) != member.CRC:
+        raise zipfile.BadZipFile("its bytes are not those it was made of")
+    return text
 
 
 def _ordered(where: str, frame: pl.DataFrame) -> pl.DataFrame:
