@@ -98,6 +98,16 @@ def test_of_what_nobody_knows_nothing_is_said(gapless: Call, call: tuple[str, ..
     assert not Path("x.csv").exists()
 
 
+def test_no_rows_come_with_what_there_is(gapless: Call) -> None:
+    """Another span or timeframe than what is stored: an empty answer, and beside it what there is."""
+    Path("bars.csv").write_text(BARS)
+    gapless("import", "bars.csv", "--venue", "BINANCE", *IMPORT, "--tz", "UTC")
+    for call in (("1m", "--start", "2025-01-01"), ("5m",)):
+        said = gapless("bars", "BINANCE:X", *call, "--json")
+        assert (said.code, said.json) == (0, [])
+        assert "stored: 1m from 2024-01-02T09:30:00Z to 2024-01-02T09:32:00Z" in said.err
+
+
 def test_what_stands_in_brackets_is_shown() -> None:
     """A section of gapless.toml in an error is text, not a style that vanishes."""
     import io

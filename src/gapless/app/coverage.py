@@ -124,6 +124,14 @@ def check_stored(store: Store, instruments: Iterable[str]) -> None:
     check_known(map(Instrument.parse, instruments), (fact.series.instrument for fact in facts))
 
 
+def stored_spans(store: Store, instrument: str) -> dict[Timeframe, Span]:
+    """From the first to the last stored bar of an instrument, by timeframe; UnknownName for one nobody knows."""
+    check_stored(store, [instrument])
+    name = str(Instrument.parse(instrument))
+    hulls = {t: store.present(t).get(name, SpanSet.of()).hull for t in store.timeframes()}
+    return {timeframe: hull for timeframe, hull in hulls.items() if hull}
+
+
 def status(store: Store, config: Config, timeframes: Sequence[Timeframe]) -> list[dict[str, Any]]:
     """The completeness matrix, a dict a series, in the shape of ``status``."""
     rows: list[dict[str, Any]] = []

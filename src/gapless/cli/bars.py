@@ -236,7 +236,7 @@ def bars(
     values
         Give bars that have none the funding rate and open interest known at their open; --no-values: bars as stored.
     """
-    from gapless.app.coverage import check_stored
+    from gapless.app.coverage import stored_spans
     from gapless.cli import render, write
 
     lake = common.open(create=False)
@@ -245,7 +245,7 @@ def bars(
         provenance=True, values=values,
     )  # fmt: skip
     if frame.is_empty():
-        check_stored(lake.store, [instrument])  # none of what is not there is no answer
+        render.stored(stored_spans(lake.store, instrument))  # none of what is not there is no answer
     frame = lake.mark_sessions(frame, timeframe)
     if output:
         write.table(frame, output)

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gapless.folds import DERIVED
+from gapless.spans import Span, Timeframe, iso
 
 _CLASS_STYLE = {
     "never_asked": "red", "failed": "red", "vendor_hole": "red", "calendar_conflict": "magenta", "halt": "yellow",
@@ -254,6 +255,12 @@ def status(document: Mapping[str, Any]) -> None:
     last = document["last_run"]
     if last:
         out.print(f"last run: {last['verb']} {last['started']} {last['outcome']}", style="dim", highlight=False)
+
+
+def stored(spans: Mapping[Timeframe, Span]) -> None:
+    """What there is where nothing was found; to stderr, beside whatever is printed."""
+    there = [f"{timeframe} from {iso(span.start)} to {iso(span.end)}" for timeframe, span in spans.items()]
+    console(stderr=True).print(f"no such bars; stored: {', '.join(there) or 'none'}", style="yellow", highlight=False)
 
 
 def frame(rows: pl.DataFrame, title: str) -> None:
