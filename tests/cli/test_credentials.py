@@ -102,7 +102,7 @@ def shown(text: str) -> list[str]:
     return [spelling for spelling in HIDDEN if spelling in text]
 
 
-@pytest.mark.parametrize("where", ["file", "environment"])
+@pytest.mark.parametrize("where", ["file", pytest.param("environment", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("answer", ["ok", 401, 403, 404, 429, 500, 302, 200, 0])
 def test_no_verb_shows_or_stores_a_key(
     gapless: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, logged: io.StringIO, answer: str | int, where: str
@@ -119,7 +119,7 @@ def test_no_verb_shows_or_stores_a_key(
         configured(url, key)
         assert gapless("backfill", *NAMES, *HELD).code == 0
     with venue() if answer == "ok" else echo(int(answer)) as url:
-        configured(url, key, "10s" if answer else "250ms")
+        configured(url, key, "10s" if answer else "100ms")
         for name, words in VERBS.items():
             for form in ((), ("--json",)):
                 said = gapless(*words, *form)

@@ -178,7 +178,8 @@ def test_months_days_and_tail_make_the_whole(source, archive, store) -> None:
     "faults",
     [
         "zip_missing:3x", "zip_missing:1.0", "zip_damaged:0.2", "zip_damaged:1.0", "5xx:0.2", "reset:0.2",
-        "truncate:0.2", "429:0.2", "timeout:1x", "zip_missing:0.2,zip_damaged:0.2,5xx:0.1,truncate:0.1,reset:0.1",
+        "truncate:0.2", pytest.param("429:0.2", marks=pytest.mark.slow), "timeout:1x",
+        "zip_missing:0.2,zip_damaged:0.2,5xx:0.1,truncate:0.1,reset:0.1",
     ],
 )  # fmt: skip
 def test_what_the_archive_fails_to_give_the_venue_gives(faults: str, store) -> None:

@@ -75,7 +75,8 @@ def test_wrong_words_name_the_right_ones_and_leave_no_lake(shell) -> None:
     assert not shell.lake.exists()
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [30])
 def test_deriving_killed_again_and_again_ends_with_the_same(shells, venue, killer, check, kills: int) -> None:
     """Whatever instant it dies at, each derived bar is that of its minutes; the end is that of a run left alone."""
     with venue(symbols=6, outages_per_month=0, halts_per_month=0) as v:

@@ -45,7 +45,7 @@ def finish(shell, words, truth: pl.DataFrame, check) -> None:
     assert shell.run("lake", "verify", "--json", code=0).json == {"problems": []}
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_backfill_killed_again_and_again_ends_with_the_truth(shells, venue, killer, check, kills: int) -> None:
     """Whatever instant a backfill is killed at, a restart goes on, and the finished lake equals the venue's truth."""
     with venue(symbols=24) as v:
@@ -56,7 +56,7 @@ def test_a_backfill_killed_again_and_again_ends_with_the_truth(shells, venue, ki
             finish(shell, v.words(), truth, check)
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.slow)])
 def test_an_import_killed_again_and_again_ends_with_the_truth(
     shells, files, truth_of, killer, check, kills: int
 ) -> None:
@@ -91,7 +91,7 @@ def months(tmp_path_factory, truth_of, market):
     return lake.path, truth.update(early.with_columns(pl.col("volume") + 1.0), on=KEY)
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_compaction_killed_again_and_again_changes_no_bar(shells, months, killer, check, kills: int) -> None:
     """Compact and vacuum, killed anywhere, leave the same bars; in the end only live files are on the disk."""
     source, truth = months
@@ -110,7 +110,7 @@ def test_a_compaction_killed_again_and_again_changes_no_bar(shells, months, kill
                 assert {f.period for f in log.live()} <= {"2022", "2023", "all"}
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_build_killed_again_and_again_equals_one_batch(shells, months, killer, kills: int) -> None:
     """A build killed anywhere, and built again, holds the bits of one batch over the stored bars."""
     source, truth = months

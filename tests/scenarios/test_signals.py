@@ -6,6 +6,8 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,6 +81,34 @@ def test_an_interrupted_import_keeps_whole_files(shell, files, truth_of, check, 
         assert store.meta.runs(1)[0]["outcome"] == "interrupted"
     shell.run(*words, code=0)
     assert shell.rows().sort(KEY).equals(truth)
+
+
+NAP = """
+import sys, time
+from gapless import cli
+
+class Last:
+    def __del__(self):
+        raise KeyboardInterrupt
+
+def nap() -> int:
+    "Meet an interrupt where Python would only print it."
+    Last()
+    for _ in range(2000):
+        time.sleep(0.01)
+    return 0
+
+cli.app.command(nap)
+sys.argv = ["gapless", "nap"]
+cli.main()
+"""
+
+
+def test_an_interrupt_that_meets_an_object_at_its_end_is_not_lost() -> None:
+    """It ends the verb as any other, and nothing but the sentence is shown."""
+    done = subprocess.run([sys.executable, "-c", NAP], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (130, False), done.stderr
+    assert "run the same command again" in done.stderr
 
 
 @pytest.mark.parametrize("times", [3, pytest.param(40, marks=pytest.mark.slow)])

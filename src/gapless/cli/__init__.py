@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import json
 import os
 import signal
 import sys
+from threading import Timer
 from typing import Any
 
 from cyclopts import App, CycloptsError
@@ -20,6 +22,7 @@ from gapless.cli.universe import register as add_universe
 from gapless.cli.values import register as add_values
 from gapless.errors import GaplessError
 
+_MOMENT = 0.02  # s
 app = App(
     name="gapless",
     help="Keep market bars, and the features computed from them, complete, correct and current, and prove it.",
@@ -37,6 +40,8 @@ def main(arguments: list[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else arguments
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored at first where a script started us with "&"
+    if arguments is None:
+        sys.unraisablehook = _again
     try:
         code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
@@ -46,6 +51,8 @@ def main(arguments: list[str] | None = None) -> None:
     except GaplessError as error:
         code = _fail(words, type(error).__name__, error.message, error.hint, error.exit_code)
     except KeyboardInterrupt:
+        if arguments is None:
+            _deaf()
         exec(
             ""
         )  # CPython ends a process by SIGINT when an exec'd text, such as a dataclass's, was interrupted: forget it
@@ -56,9 +63,21 @@ def main(arguments: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     if arguments is None:  # all is said and done: a signal while the process unloads must not change its exit code
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        _deaf()
     raise SystemExit(code or 0)
+
+
+def _deaf() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _again(unraisable: Any) -> None:
+    """An interrupt that meets an object at its end would be printed and lost: it is told again, once this is over."""
+    if unraisable.exc_type is KeyboardInterrupt:
+        Timer(_MOMENT, _thread.interrupt_main).start()
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def _terminate(number: int, frame: Any) -> None:

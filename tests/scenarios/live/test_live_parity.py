@@ -43,6 +43,7 @@ def lived(live, hook, proof, seed: int, minutes: int, kills: int = 0) -> dict[st
     return proof["settled"](run) | {"true": proof["true_bars"](run), "told": proof["all_told"](run, hook)}
 
 
+@pytest.mark.slow
 def test_live_equals_history(live, hook, shell, proof) -> None:
     """Bars are the venue's truth, feature rows a batch run bit for bit, alerts and positions those of a replay.
 

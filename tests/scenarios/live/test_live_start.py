@@ -80,6 +80,7 @@ def waits(run, part: str = SOURCE) -> str:
     return str(run.degraded()[part])
 
 
+@pytest.mark.slow
 def test_a_run_whose_venue_is_down_waits_and_obeys(live) -> None:
     """Its state and its lines say what it waits for; it ends when it is told to, or after --for."""
     run = live(1, 60.0)
