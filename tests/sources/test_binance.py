@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
@@ -16,24 +15,13 @@ from gapless.errors import Faulty, Refused, Throttled
 from gapless.series import Series
 from gapless.sources.binance import Binance, spot, usdm
 from gapless.spans import MINUTE, Span, parse_time
+from recorded import Recorded
 
 WIRE = Path(__file__).parents[2].parent / "shared" / "wire"
 needs_wire = pytest.mark.skipif(not WIRE.exists(), reason="recorded answers are not part of the project")
 BTC = Series.parse("BINANCE:BTCUSDT", "1m")
 START = parse_time("2025-05-01")
 HOUR = Span(START, START + 60 * MINUTE)
-
-
-class Recorded:
-    """An http that answers one body and remembers what it was asked."""
-
-    def __init__(self, body: bytes) -> None:
-        self.body = body
-        self.asked: list[tuple[str, dict[str, str | int], int]] = []
-
-    async def get(self, path: str, params: Mapping[str, str | int], *, weight: int) -> bytes:
-        self.asked.append((path, dict(params), weight))
-        return self.body
 
 
 def row(minute: int, close: str = "2.0", *, micros: bool = False) -> list[object]:

@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from gapless.errors import Faulty
 from gapless.series import Instrument
-from gapless.sources.binance_extra import funding_rates, open_interest
+from gapless.sources.binance import usdm
+from gapless.sources.binance_extra import values_of
 from gapless.spans import Span
+from recorded import Recorded
 
 WIRE = Path(__file__).parents[2].parent / "shared" / "wire" / "binance_nautilus_lgpl"
 needs_wire = pytest.mark.skipif(not WIRE.exists(), reason="recorded answers are not part of the project")
 BTC = Instrument("BINANCEUSDM", "BTCUSDT")
 
 
-class Recorded:
-    said_at: int | None = None
-
-    def __init__(self, body: bytes) -> None:
-        self.body = body
-
-    async def get(
-        self, path: str, params: Mapping[str, str | int], *, weight: int, headers: Mapping[str, str] | None = None
-    ) -> bytes:
-        return self.body
+def told(kind: str, body: bytes, span: Span) -> pl.DataFrame:
+    """What the source makes of an answer about a span."""
+    (teller,) = (one for one in values_of(usdm()) if one.value == kind)
+    return asyncio.run(teller.fetch(Recorded(body), BTC, span)).frame
 
 
 @needs_wire
@@ -37,9 +33,9 @@ def test_recorded_funding_rates_are_values_at_their_times() -> None:
     body = (WIRE / "http_responses__http_futures_market_funding_rate.json").read_bytes()
     rows = json.loads(body)
     span = Span(rows[0]["fundingTime"] * 1000, rows[-1]["fundingTime"] * 1000 + 1)
-    frame = asyncio.run(funding_rates(Recorded(body), BTC, span))
+    frame = told("funding_rate", body, span)
     assert frame["ts"].to_physical().to_list() == [row["fundingTime"] * 1000 for row in rows]
-    assert frame["funding_rate"].to_list() == [float(row["fundingRate"]) for row in rows]
+    assert frame["value"].to_list() == [float(row["fundingRate"]) for row in rows]
 
 
 @needs_wire
@@ -48,8 +44,8 @@ def test_recorded_open_interest_is_in_contracts() -> None:
     body = (WIRE / "http_responses__http_futures_market_open_interest_historical.json").read_bytes()
     rows = json.loads(body)
     span = Span(int(rows[0]["timestamp"]) * 1000, int(rows[-1]["timestamp"]) * 1000 + 1)
-    frame = asyncio.run(open_interest(Recorded(body), BTC, span))
-    assert frame["open_interest"].to_list() == [float(row["sumOpenInterest"]) for row in rows]
+    frame = told("open_interest", body, span)
+    assert frame["value"].to_list() == [float(row["sumOpenInterest"]) for row in rows]
 
 
 def test_another_symbol_or_time_is_a_fault() -> None:
@@ -58,4 +54,4 @@ def test_another_symbol_or_time_is_a_fault() -> None:
     for symbol, at in (("ETHUSDT", span.start), ("BTCUSDT", span.end)):
         body = json.dumps([{"symbol": symbol, "fundingRate": "0.1", "fundingTime": at // 1000}]).encode()
         with pytest.raises(Faulty):
-            asyncio.run(funding_rates(Recorded(body), BTC, span))
+            told("funding_rate", body, span)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from gapless.protocols import Page
 from gapless.series import Instrument, Series
 from gapless.sources.bitfinex import bitfinex, from_pair, to_pair
 from gapless.spans import HOUR, MINUTE, Span, parse_time
+from recorded import Recorded
 
 PAGES = Path(__file__).parents[2].parent / "shared" / "wire" / "bitfinex_rest_pages"
 FILES = sorted(PAGES.glob("*.json"))
@@ -24,24 +24,11 @@ START = parse_time("2019-02-09")
 FIRST = Span(START, START + HOUR)
 
 
-class Recorded:
-    """An http that answers one body, and remembers what it was asked."""
-
-    said_at = parse_time("2019-02-09T12:00:00Z")
-
-    def __init__(self, body: bytes) -> None:
-        self.body = body
-        self.asked: list[tuple[str, dict[str, str | int]]] = []
-
-    async def get(
-        self, path: str, params: Mapping[str, str | int], *, weight: int, headers: Mapping[str, str] | None = None
-    ) -> bytes:
-        self.asked.append((path, dict(params)))
-        return self.body
+SAID_AT = parse_time("2019-02-09T12:00:00Z")
 
 
 def fetch(body: bytes, series: Series = BTC, span: Span = FIRST) -> Page:
-    return asyncio.run(bitfinex().fetch(Recorded(body), series, span))
+    return asyncio.run(bitfinex().fetch(Recorded(body, SAID_AT), series, span))
 
 
 @pytest.mark.skipif(not FILES, reason="recorded answers are not part of the project")
@@ -87,7 +74,7 @@ def test_an_error_that_comes_with_status_200_is_one() -> None:
 
 def test_a_timeframe_the_venue_has_not_is_refused_with_advice() -> None:
     """Nothing is asked for 4h, and the way to it is told."""
-    http = Recorded(b"[]")
+    http = Recorded(b"[]", SAID_AT)
     with pytest.raises(Refused, match="fetch 1h"):
         asyncio.run(bitfinex().fetch(http, Series.parse("BITFINEX:BTCUSD", "4h"), Span(START, START + 24 * HOUR)))
     assert not http.asked
@@ -96,7 +83,7 @@ def test_a_timeframe_the_venue_has_not_is_refused_with_advice() -> None:
 def test_days_and_weeks_are_written_in_capitals() -> None:
     """1d is 1D there, and minutes are no months."""
     for name, theirs in (("1m", "1m"), ("1d", "1D"), ("1w", "1W")):
-        http = Recorded(b"[]")
+        http = Recorded(b"[]", SAID_AT)
         asyncio.run(
             bitfinex().fetch(http, Series.parse("BITFINEX:DOGE-USD", name), Span(START, START + 30 * 24 * HOUR))
         )
@@ -111,14 +98,14 @@ def test_pairs_go_both_ways(pair: str) -> None:
 
 def test_pairs_that_cannot_be_named_are_not_listed() -> None:
     """A name outside the whitelist is left out; the others come through."""
-    listed = asyncio.run(bitfinex().listings(Recorded(b'[["BTCUSD","../etc","DOGE:USD"]]')))
+    listed = asyncio.run(bitfinex().listings(Recorded(b'[["BTCUSD","../etc","DOGE:USD"]]', SAID_AT)))
     assert [x.instrument for x in listed] == [Instrument("BITFINEX", "BTCUSD"), Instrument("BITFINEX", "DOGE-USD")]
 
 
 def test_without_a_date_header_there_is_no_clock() -> None:
     """It is a fault, not this machine's clock."""
-    http = Recorded(b"[1]")
-    assert asyncio.run(bitfinex().server_time(http)) == Recorded.said_at
-    http.said_at = None  # type: ignore[assignment]  # as behind a proxy
+    http = Recorded(b"[1]", SAID_AT)
+    assert asyncio.run(bitfinex().server_time(http)) == SAID_AT
+    http.said_at = None  # as behind a proxy
     with pytest.raises(Faulty, match="Date"):
         asyncio.run(bitfinex().server_time(http))

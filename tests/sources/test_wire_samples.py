@@ -6,7 +6,7 @@ import asyncio
 import copy
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,6 +25,7 @@ from gapless.sources.bitfinex import bitfinex, from_pair
 from gapless.sources.polygon import polygon
 from gapless.sources.yahoo import yahoo
 from gapless.spans import SECOND, Span, Timeframe
+from recorded import Recorded
 
 WIRE = Path(__file__).parents[2].parent / "shared" / "wire"
 pytestmark = pytest.mark.skipif(not WIRE.exists(), reason="recorded answers are not part of the project")
@@ -49,7 +50,7 @@ class Sample:
         source = self.make()
         try:
             return received(
-                asyncio.run(source.fetch(_Http(body), self.series, self.span)), source.name, self.series, self.span
+                asyncio.run(source.fetch(Recorded(body), self.series, self.span)), source.name, self.series, self.span
             )
         except GaplessError as error:
             return error
@@ -59,18 +60,6 @@ class Sample:
         found = self.read(self.doc)
         assert isinstance(found, Page), found
         return found.frame
-
-
-class _Http:
-    said_at = None
-
-    def __init__(self, body: bytes) -> None:
-        self.body = body
-
-    async def get(
-        self, path: str, params: Mapping[str, str | int], *, weight: int, headers: Mapping[str, str] | None = None
-    ) -> bytes:
-        return self.body
 
 
 @cache
@@ -261,7 +250,7 @@ def listed(kind: str, body: bytes) -> Any:
     source = polygon(key="k3y-nobody-sees")
     ask = {"splits": source.splits, "dividends": source.dividends}
     try:
-        return asyncio.run(source.tickers(_Http(body)) if kind == "tickers" else ask[kind](_Http(body), "A"))
+        return asyncio.run(source.tickers(Recorded(body)) if kind == "tickers" else ask[kind](Recorded(body), "A"))
     except GaplessError as error:
         return error
 

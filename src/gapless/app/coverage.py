@@ -118,10 +118,15 @@ def check_known(asked: Iterable[Instrument], known: Iterable[Instrument]) -> Non
             raise UnknownName("instrument of the lake", str(instrument), sorted(there), hint=hint)
 
 
-def check_stored(store: Store, instruments: Iterable[str]) -> None:
-    """``check_known`` of some instruments in the whole lake."""
-    facts = (fact for timeframe in store.timeframes() for fact in store.facts(timeframe))
-    check_known(map(Instrument.parse, instruments), (fact.series.instrument for fact in facts))
+def check_stored(store: Store, instruments: Sequence[str]) -> None:
+    """``check_known`` of some instruments in the whole lake; what has bars is found without asking the ledger."""
+    timeframes = store.timeframes()
+    held = {name for timeframe in timeframes for name in store.present(timeframe)} if instruments else set()
+    asked = [one for one in map(Instrument.parse, instruments) if str(one) not in held]
+    if not asked:
+        return
+    facts = (fact for timeframe in timeframes for fact in store.facts(timeframe))
+    check_known(asked, (fact.series.instrument for fact in facts))
 
 
 def stored_spans(store: Store, instrument: str) -> dict[Timeframe, Span]:

@@ -12,7 +12,7 @@ import polars as pl
 
 from gapless.app import actions, selecting
 from gapless.app.lake import Lake
-from gapless.app.markets import VENDORS, market, patience, source, source_name
+from gapless.app.markets import market, patience, source, source_name, vendor_of
 from gapless.engine.backfill import fetch_listings
 from gapless.errors import UnknownName, UsageError
 from gapless.protocols import Listing, Source
@@ -54,14 +54,12 @@ def scope(
     """The instruments of a call, however they are named; None for all. UsageError for a call that means nothing."""
     if name is None and symbols is None and group is None and file is None:
         raise UsageError("sync what?", hint="give --source NAME, --symbols A,B, --universe NAME or --file FILE")
-    if name is not None:
-        source(lake.config, name)
+    venue = None if name is None else vendor_of(lake.config, name).venue
     if sum(x is not None for x in (symbols, group, file)) > 1:
         raise UsageError("--symbols, --universe and --file name instruments each.", hint="give one of them")
     if group is not None:
         return selecting.universe(lake.store, lake.config, group)
     texts = read_symbols(file) if file is not None else None if symbols is None else symbols.split(",")
-    venue = VENDORS[name].venue if name in VENDORS else None
     return None if texts is None else sorted({Instrument.parse(t, venue=venue) for t in texts if t.strip()})
 
 

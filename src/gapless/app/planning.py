@@ -16,7 +16,7 @@ from functools import reduce
 from itertools import groupby
 
 from gapless.app import deriving, fallback, selecting
-from gapless.app.coverage import assess, check_known
+from gapless.app.coverage import assess, check_stored
 from gapless.app.lake import Lake
 from gapless.app.markets import ARCHIVE, archive, source, source_name, source_names, vendor_of
 from gapless.config import Derive
@@ -148,31 +148,33 @@ def _instruments(
         venue = vendor_of(lake.config, plain).venue if plain else None
         found = {Instrument.parse(s, venue=venue) for s in symbols.split(",") if s.strip()}
         if verb == "repair":
-            check_known(sorted(found), _known(lake, bars))
+            check_stored(lake.store, [str(one) for one in sorted(found)])
         return sorted(found)
     if verb == "repair":
-        known = _known(lake, bars)
+        known = {f.series.instrument for t in bars for f in lake.store.facts(t)}
         venues = {i.venue for i in known}
         served = {v for v in venues if v in lake.config.venues or source_names(lake.config, v)}
         return sorted(i for i in known if i.venue in served)
     raise UsageError(f"{verb} of what?", hint="give --symbols BINANCE:BTCUSDT,… or --universe NAME")
 
 
-def _known(lake: Lake, bars: Sequence[Timeframe]) -> set[Instrument]:
-    return {f.series.instrument for t in bars for f in lake.store.facts(t)}
-
-
 def _span(verb: str, now: int, days: float | None, start: str | None, end: str | None) -> Span | None:
+    if verb == "repair" and days is None and start is None:
+        return None if end is None else Span.parse(EARLIEST, end)
+    return asked_span(verb, now, days, start, end)
+
+
+def asked_span(what: str, now: int, days: float | None, start: str | None, end: str | None) -> Span:
+    """The span of a call, which ends now at the latest; UsageError where it says none, or two."""
     if days is not None and (start is not None or end is not None):
-        raise UsageError("--days and --start/--end were both given.", hint="give one of them")
+        hint = "give either --days N alone, or --start and --end"
+        raise UsageError("--days and --start/--end were both given.", hint=hint)
     if days is not None:
         if days <= 0:
             raise UsageError(f"--days {days:g} is no span.", hint="give a number above 0")
         return Span(now - round(days * DAY), now)
     if start is None:
-        if verb != "repair":
-            raise UsageError(f"{verb} of which span?", hint="give --days N, or --start and --end")
-        return None if end is None else Span.parse(EARLIEST, end)
+        raise UsageError(f"{what} of which span?", hint="give --days N, or --start and --end")
     return Span.parse(start, min(parse_time(end), now) if end is not None else now)
 
 

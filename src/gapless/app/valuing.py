@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from gapless.app.markets import patience, source, source_names
+from gapless.app.planning import asked_span
 from gapless.app.runs import Run, running
 from gapless.config import Config
 from gapless.engine.values import ValueOutcome, ValueTask, of_source, run_values, tasks
@@ -23,7 +24,7 @@ from gapless.events import RunStarted
 from gapless.observe.progress import Progress
 from gapless.protocols import Counts, Source, ValueAnswer
 from gapless.series import Instrument
-from gapless.spans import DAY, Span, SpanSet, iso, parse_time
+from gapless.spans import Span, SpanSet, iso
 from gapless.stores.lake import Lake as Store
 from gapless.values import AGES, check_name
 
@@ -57,19 +58,9 @@ def wanted(
 ) -> WantedValues:
     """Understand the options of a call; UsageError for what is missing or contradicts."""
     kinds = tuple(dict.fromkeys(check_name(n.strip()) for n in names.split(","))) if names else tuple(AGES)
-    span = _span(lake.store.clock(), days, start, end)
+    span = asked_span("values", lake.store.clock(), days, start, end)
     chosen = _instruments(lake, symbols, universe, source)
     return WantedValues(lake, tuple(_by_source(lake.config, chosen, kinds, source, base_url)), kinds, span, again)
-
-
-def _span(now: int, days: float | None, start: str | None, end: str | None) -> Span:
-    if (days is None) == (start is None):
-        raise UsageError("values of which span?", hint="give either --days N, or --start and, if you like, --end")
-    if days is None:
-        return Span.parse(str(start), now if end is None else min(parse_time(end), now))
-    if end is not None or days <= 0:
-        raise UsageError(f"--days {days:g} with this --end is no span.", hint="--days N alone, N above 0")
-    return Span(now - round(days * DAY), now)
 
 
 def _instruments(lake: Lake, symbols: str | None, universe: str | None, name: str | None) -> list[Instrument]:

@@ -247,12 +247,7 @@ def bars(
     if frame.is_empty():
         render.stored(stored_spans(lake.store, instrument))  # none of what is not there is no answer
     frame = lake.mark_sessions(frame, timeframe)
-    if output:
-        write.table(frame, output)
-    elif common.json:
-        show([write.plain(row) for row in frame.iter_rows(named=True)])
-    else:
-        render.frame(frame, f"{instrument} {timeframe}")
+    write.rows(frame, output, common.json, lambda rows: render.frame(rows, f"{instrument} {timeframe}"))
     return 0
 
 
@@ -267,10 +262,5 @@ def quarantine(*, timeframe: str | None = None, output: Output = "", common: Com
     from gapless.cli import render, write
 
     frame = common.open(create=False).quarantine(timeframe)
-    if output:
-        write.table(frame, output)
-    elif common.json:
-        show([write.plain(row) for row in frame.iter_rows(named=True)])
-    else:
-        render.quarantine(frame)
+    write.rows(frame, output, common.json, render.quarantine)
     return 0

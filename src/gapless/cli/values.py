@@ -86,12 +86,7 @@ def show_values(
     from gapless.cli import render, write
 
     frame = common.open(create=False).values(name, instrument, start=start, end=end, as_of=as_of)
-    if output:
-        write.table(frame, output)
-    elif common.json:
-        show([write.plain(row) for row in frame.iter_rows(named=True)])
-    else:
-        render.frame(frame, f"{instrument} {name}")
+    write.rows(frame, output, common.json, lambda rows: render.frame(rows, f"{instrument} {name}"))
     return 0
 
 

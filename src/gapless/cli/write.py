@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from gapless.cli.options import show
 from gapless.errors import UsageError
 
 
@@ -33,6 +34,16 @@ def table(frame: pl.DataFrame, target: str) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise UsageError(f"cannot write {path}: {error.strerror}.", hint="is the directory there, and space?") from None
+
+
+def rows(frame: pl.DataFrame, output: str, as_json: bool, shown: Callable[[pl.DataFrame], None]) -> None:
+    """A table where the call wants it: in a file, as JSON on stdout, or ``shown``."""
+    if output:
+        table(frame, output)
+    elif as_json:
+        show([plain(row) for row in frame.iter_rows(named=True)])
+    else:
+        shown(frame)
 
 
 def plain(row: dict[str, Any]) -> dict[str, Any]:

@@ -73,10 +73,13 @@ class FundingRates(_Beside):
 
     async def fetch(self, http: Http, instrument: Instrument, span: Span) -> ValuePage:
         """The first page: ascending from the start of the span; one that is not full tells all of the span."""
-        found, size = await _fundings_of(http, instrument, span)
+        body = await http.get(FUNDING_PATH, _params(instrument, span, FUNDING_PAGE), weight=1)
+        rows = decoded(_NAME, body, _fundings)
+        told = [(row.symbol, row.fundingTime, row.fundingRate) for row in rows]
+        found = _frame(instrument, span, told)
         full = found.height >= FUNDING_PAGE
         end = int(found["ts"].to_physical()[-1]) + 1 if full else span.end
-        return ValuePage(found.select("ts", pl.col("funding_rate").alias("value")), Span(span.start, end), size)
+        return ValuePage(found, Span(span.start, end), len(body))
 
 
 @dataclass(slots=True)
@@ -91,8 +94,11 @@ class OpenInterest(_Beside):
     async def fetch(self, http: Http, instrument: Instrument, span: Span) -> ValuePage:
         """The first page: of no more time than a page holds, so that whichever end a long answer keeps, none is cut."""
         window = span.intersect(Span(span.start, span.start + INTEREST_PAGE * PERIOD))
-        found, size = await _interest_of(http, instrument, window, "5m")
-        return ValuePage(found.select("ts", pl.col("open_interest").alias("value")), window, size)
+        params = _params(instrument, window, INTEREST_PAGE) | {"period": "5m"}
+        body = await http.get(INTEREST_PATH, params, weight=1)
+        rows = decoded(_NAME, body, _interests)
+        told = [(row.symbol, row.timestamp, row.sumOpenInterest) for row in rows]
+        return ValuePage(_frame(instrument, window, told), window, len(body))
 
 
 def values_of(source: Source) -> tuple[FundingRates, OpenInterest]:
@@ -106,50 +112,22 @@ def values_of(source: Source) -> tuple[FundingRates, OpenInterest]:
     )
 
 
-async def funding_rates(http: Http, instrument: Instrument, span: Span) -> pl.DataFrame:
-    """The first page of funding rates inside ``span``: ``ts`` as told, to the millisecond, and ``funding_rate``."""
-    return (await _fundings_of(http, instrument, span))[0]
-
-
-async def open_interest(http: Http, instrument: Instrument, span: Span, period: str = "5m") -> pl.DataFrame:
-    """A page of open interest, in contracts, inside ``span`` (30 days back at most)."""
-    return (await _interest_of(http, instrument, span, period))[0]
-
-
-async def _fundings_of(http: Http, instrument: Instrument, span: Span) -> tuple[pl.DataFrame, int]:
-    body = await http.get(FUNDING_PATH, _params(instrument, span, FUNDING_PAGE), weight=1)
-    rows = decoded(_NAME, body, _fundings)
-    values = [row.fundingRate for row in rows]
-    found = _frame(instrument, span, [r.symbol for r in rows], [r.fundingTime for r in rows], "funding_rate", values)
-    return found, len(body)
-
-
-async def _interest_of(http: Http, instrument: Instrument, span: Span, period: str) -> tuple[pl.DataFrame, int]:
-    params = _params(instrument, span, INTEREST_PAGE) | {"period": period}
-    body = await http.get(INTEREST_PATH, params, weight=1)
-    rows = decoded(_NAME, body, _interests)
-    values = [row.sumOpenInterest for row in rows]
-    found = _frame(instrument, span, [r.symbol for r in rows], [r.timestamp for r in rows], "open_interest", values)
-    return found, len(body)
-
-
 def _params(instrument: Instrument, span: Span, limit: int) -> dict[str, str | int]:
     start, end = -(-span.start // 1000), (span.end - 1) // 1000
     return {"symbol": instrument.symbol, "startTime": start, "endTime": end, "limit": limit}
 
 
-def _frame(
-    instrument: Instrument, span: Span, symbols: Sequence[str], times: Sequence[int], name: str, values: Sequence[float]
-) -> pl.DataFrame:
-    if any(symbol != instrument.symbol for symbol in symbols):
-        raise Faulty(f"{_NAME} was asked for {instrument} and answered with {sorted(set(symbols))[:3]}.")
-    stamps, numbers = micros(times), np.array(values, dtype=np.float64)
+def _frame(instrument: Instrument, span: Span, told: Sequence[tuple[str, int, float]]) -> pl.DataFrame:
+    """``ts`` and ``value``, sorted, of (symbol, time, value) as they were told."""
+    symbols = {symbol for symbol, _, _ in told}
+    if symbols - {instrument.symbol}:
+        raise Faulty(f"{_NAME} was asked for {instrument} and answered with {sorted(symbols)[:3]}.")
+    stamps, numbers = micros([time for _, time, _ in told]), np.array([v for _, _, v in told], dtype=np.float64)
     if ((stamps < span.start - DAY) | (stamps >= span.end)).any():
         raise Faulty(f"{_NAME} {instrument} {span}: the answer holds values of other times.")
     if not np.isfinite(numbers).all():
         raise Faulty(f"{_NAME} {instrument} {span}: the answer holds values that are no numbers.")
-    who = pl.Series("instrument", [str(instrument)] * len(stamps), dtype=pl.String)
-    frame = pl.DataFrame([who, pl.Series("ts", stamps).cast(TS), pl.Series(name, numbers)]).unique(maintain_order=True)
+    frame = pl.DataFrame([pl.Series("ts", stamps).cast(TS), pl.Series("value", numbers)]).unique(maintain_order=True)
     if not frame["ts"].is_unique().all():
         raise Faulty(f"{_NAME} {instrument} {span}: two values of one time disagree.")
     return frame.filter(pl.col("ts").to_physical() >= span.start).sort("ts")
