@@ -167,7 +167,7 @@ def _span(verb: str, now: int, days: float | None, start: str | None, end: str |
 def asked_span(what: str, now: int, days: float | None, start: str | None, end: str | None) -> Span:
     """The span of a call, which ends now at the latest; UsageError where it says none, or two."""
     if days is not None and (start is not None or end is not None):
-        hint = "give either --days N alone, or --start and --end"
+        hint = "give one of them: either --days N alone, or --start and --end"
         raise UsageError("--days and --start/--end were both given.", hint=hint)
     if days is not None:
         if days <= 0:
