@@ -70,3 +70,34 @@ def test_a_refusal_is_an_error_only_of_what_was_never_known() -> None:
     with pytest.raises(Refused, match="BINANCE:BTCUSDT 1m: no such symbol"):
         _believe_names(found, {})
     _believe_names(found, {BTC: NOW})
+
+
+def test_of_a_venue_that_comes_late_nothing_is_asked_before_everything_is(tmp_path: Path) -> None:
+    """Bars awaited in vain while it was away prove nothing of those before: asked alone, they hide its history."""
+    bench = Bench(tmp_path)
+    bench.mender.want(BTC, Span(NOW - 5 * MINUTE, NOW - MINUTE))
+    assert bench.side.ripe() == {}
+    bench.mender.want_everything(bench.side, HOUR)
+    assert bench.side.ripe()[BTC].hull.start == NOW - HOUR
+
+
+def test_a_venue_that_was_waited_for_is_well_once_it_has_answered(tmp_path: Path) -> None:
+    """Not as soon as it says what time it is: until its answer is stored and decided, nobody is caught up."""
+    bench = Bench(tmp_path)
+    health = bench.mender.health
+    health.started = True
+    health.degraded("source binance", "waiting for binance", NOW)
+    bench.mender.want_everything(bench.side, HOUR)
+    health.well("feed binance", NOW)
+    assert not health.ready
+    bench.mender.note(bench.side, healed(NOW, NOW - HOUR, NOW))
+    assert health.ready
+
+
+def test_a_venue_of_which_everything_is_known_is_well_at_once(tmp_path: Path) -> None:
+    """There is nothing to ask it."""
+    bench = Bench(tmp_path)
+    bench.known[BTC] = NOW
+    bench.mender.health.degraded("source binance", "waiting for binance", NOW)
+    bench.mender.want_everything(bench.side, HOUR)
+    assert set(bench.mender.health.troubles) == {"feed binance"}

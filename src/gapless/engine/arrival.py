@@ -1,7 +1,8 @@
 """Venues come when they can: each is waited for, then heard, in a task of its own, so that none holds up another.
 
-1. A venue is asked for the time until it has said it. Each vain try is told, and the second one as degraded health; the
-   pauses grow. One that refuses before anything began (a key, a country) will refuse for ever: an error.
+1. A venue is asked for the time until it has said it. Each vain try is told, and the second one as degraded health,
+   which lasts until it has said by REST what it is asked for (``mend``); the pauses grow. One that refuses before
+   anything began (a key, a country) will refuse for ever: an error.
 2. Then its clock is kept and its feed is opened. The venue is *here* from then on, and *arrived* once its feed speaks
    of every series, or has had its time to.
 3. What the feed says goes to ``take``, until the feed is closed.
@@ -57,6 +58,9 @@ class Arrivals:
             if self._arrived and deadline == float("inf"):
                 deadline = time.monotonic() + self.seconds
             await asyncio.sleep(0.05)
+        for side in self.sides:
+            if id(side) not in self._arrived and not stop.is_set():
+                self.health.degraded(f"source {side.source.name}", f"waiting for {side.source.name}", side.clock())
 
     @property
     def anyone(self) -> bool:
@@ -119,7 +123,6 @@ class Arrivals:
                     reason = error.message.removesuffix(" (attempt 1 of 1)")
                 vain += 1
                 await self._pause(side, reason, vain)
-        self.health.well(f"source {side.source.name}", side.clock())
 
     async def _pause(self, side: Side, reason: str, vain: int) -> None:
         delay = _DELAYS[min(vain, len(_DELAYS)) - 1] * random.uniform(0.5, 1.0)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -60,6 +59,7 @@ class Side:
     healer: Healer
     listen: Callable[[PacedHttp, Observer], Listening]
     feed: Listening | None = None
+    welcome: bool = False  # was it asked for everything since it is here? Until then a part proves nothing
 
     @property
     def live(self) -> set[Series]:
@@ -67,8 +67,8 @@ class Side:
         return set(self.feed.live) if self.feed is not None else set()
 
     def ripe(self) -> dict[Series, SpanSet]:
-        """What may be asked now; nothing of a venue that has not said what time it is."""
-        return self.healer.ripe() if self.feed is not None else {}
+        """What may be asked now; nothing of a venue before it was asked for everything."""
+        return self.healer.ripe() if self.welcome else {}
 
 
 class Mender:
@@ -125,6 +125,7 @@ class Mender:
         """All that a venue has not said by REST yet, up to now; of a new series the last ``history`` µs."""
         known = self.verified(None)
         at, live = side.clock(), side.live
+        side.welcome = True
         for series in side.series:
             until = series.timeframe.floor(at)  # the bar that forms now is not said yet
             since = known.get(series, at - history)
@@ -132,12 +133,14 @@ class Mender:
             if series not in live:
                 self._lost.setdefault(series, series.timeframe.floor(at))
                 self.health.degraded(f"feed {side.source.name}", "no connection yet", at)
+        if not side.ripe():
+            self.health.well(f"source {side.source.name}", at)
 
     def want_unverified(self) -> None:
         """What came by stream since it was last looked at, and what nobody tells us of."""
         known = self.verified(None)
         for series, side in self._side.items():
-            if side.feed is None:  # what time it is there is not known; it will be asked for everything
+            if not side.welcome:  # it will be asked for everything
                 continue
             until = series.timeframe.floor(side.clock() - side.source.settle)
             since = min(known.get(series, until), self._lost.get(series, until))
@@ -170,10 +173,13 @@ class Mender:
         for side in self.sides:
             ripe = side.ripe()
             if ripe and not stop.is_set():
-                with suppress(Faulty, Throttled):
+                try:
                     healed = await side.healer.heal(ripe, stop)
-                    _believe_names(healed, self.verified(None))
-                    self.note(side, healed)
+                except (Faulty, Throttled) as error:
+                    self.health.degraded(f"source {side.source.name}", str(error), side.clock())
+                    continue
+                _believe_names(healed, self.verified(None))
+                self.note(side, healed)
 
     async def _ask(self, side: Side, ripe: Mapping[Series, SpanSet], stop: asyncio.Event) -> None:
         try:
