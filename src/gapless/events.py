@@ -22,6 +22,15 @@ class RunStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class Replanned:
+    """There is more or less to do than was said at the start: so many tasks and bars, by series too."""
+
+    tasks: int
+    bars: int
+    series: Mapping[Series, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Fetched:
     """A source answered one page."""
 
@@ -234,8 +243,8 @@ class Recovered:
 
 
 Event = (
-    RunStarted | Fetched | Retried | Paused | ClockSkewed | RowsWritten | TaskDone | FeaturesBuilt | Notified | RunEnded
-    | Verified
+    RunStarted | Replanned | Fetched | Retried | Paused | ClockSkewed | RowsWritten | TaskDone | FeaturesBuilt
+    | Notified | RunEnded | Verified
     | Connected | Disconnected | Stale | Skipped | Garbled
     | MomentDecided | AlertFired | PositionMoved | Revised | BoundBroken | Degraded | Recovered
 )  # fmt: skip

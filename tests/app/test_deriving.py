@@ -212,6 +212,40 @@ def test_an_hour_is_folded_of_minutes_and_of_longer_bars_where_minutes_lack(tmp_
     assert rows.select(SEEN).equals(sim.market.truth("BTCUSDT", "1h", span).select(SEEN))
 
 
+def test_what_lies_between_bars_that_are_asked_for_comes_with_them_and_is_stored_once(tmp_path: Path) -> None:
+    """With first, hours between two outages are the venue's, not folded and then replaced; the plan counts them so."""
+    outages = SpanSet.of(*((at, at + HOUR) for at in map(parse_time, ("2024-06-01T03:00", "2024-06-01T09:00"))))
+    with running(venue(outages=outages, symbols=("BTCUSDT",))) as sim:
+        lake = lake_at(tmp_path, sim.url, derive="first")
+        words = {"symbols": BTC, "timeframes": "1m,1h"}
+        go(lake, timeframes="1m", symbols=BTC)
+        found, run = plan(lake, **words), go(lake, **words)
+        assert (found["requests"], found["derived"]) == (1, 48 - 7)  # and one more, for what is not there
+        assert (
+            run.document["totals"] | {"written": 46, "corrected": 0, "unchanged": 0, "requests": 2}
+            == (run.document["totals"])
+        )
+        assert sum(d["bars"] for d in run.document["derived"]) == found["derived"]
+        assert lake.store.revisions(Timeframe.parse("1h"), None, None).is_empty()
+        rows = lake.bars(BTC, "1h", provenance=True)
+        theirs = rows.filter(pl.col("source") == "binance")["ts"].dt.hour().to_list()
+        assert (theirs, rows.height) == ([4, 5, 6, 7, 8], 46)
+        assert plan(lake, **words)["tasks"] == []
+
+
+def test_what_lay_between_is_folded_after_all_where_its_source_fails(tmp_path: Path, sim: Running) -> None:
+    """The plan counted on pages that never came."""
+    minutes = sim.market.truth("BTCUSDT", "1m", Span.parse("2024-06-01", "2024-06-03"))
+    lake = lake_at(tmp_path, NOBODY, derive="first")
+    lacking = [parse_time("2024-06-01T03:10"), parse_time("2024-06-01T09:20")]
+    lake.write(BTC, "1m", minutes.filter(~pl.col("ts").to_physical().is_in(lacking)))
+    words = {"symbols": BTC, "timeframes": "1h"}
+    assert plan(lake, **words)["derived"] == 41
+    run = go(lake, **words)
+    assert (run.exit_code, run.document["totals"]["written"]) == (1, 46)
+    assert [(g.bars, g.cls) for g in run.gaps] == [(1, "failed"), (1, "failed")]
+
+
 # ---------------------------------------------------------------- what is corrected
 
 

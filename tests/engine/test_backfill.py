@@ -30,7 +30,7 @@ from gapless.engine.fetch import Patience, wall_clock
 from gapless.engine.plan import Plan, plan
 from gapless.errors import Faulty, LakeFull
 from gapless.events import ClockSkewed, Event, Fetched, Observer, RowsWritten, TaskDone, nobody
-from gapless.protocols import Clock, Http, Page, Store
+from gapless.protocols import Clock, Http, Listing, Page, Store
 from gapless.series import Instrument, Series
 from gapless.sim import Running, SimConfig, running
 from gapless.sources.binance import Binance, spot, usdm
@@ -456,6 +456,54 @@ def test_no_source_waits_for_another(store) -> None:
         complete(sim, store, outcomes)
         assert {outcome.series.instrument.venue for outcome in outcomes} == {"BINANCE", "BINANCEUSDM"}
         assert not interrupted
+
+
+class LateToList(Behind):
+    """A source that does not say what it lists before another one is done."""
+
+    async def listings(self, http: Http) -> Any:
+        for _ in range(3000):
+            if self.done.is_set():
+                return await self.source.listings(http)
+            await asyncio.sleep(0.01)
+        raise AssertionError("the other source did not begin")
+
+
+def test_no_source_waits_for_what_another_lists(store) -> None:
+    """The one that is slow to list is planned anew when it did, while the other has long been carried out."""
+    with running(venue()) as sim:
+        quick, slow, done = spot(sim.url, weight=0), usdm(sim.url, weight=0), threading.Event()
+        second, told = wanted(sim, quick, DAYS), list[str]()
+        left = {task.series for task in second.tasks}
+
+        def listen(event: Event) -> None:
+            if isinstance(event, TaskDone):
+                left.discard(event.series)
+                done.set() if not left else None
+
+        def learn(listed: Sequence[Listing]) -> Plan:
+            told.extend(str(x.instrument) for x in listed)
+            return wanted(sim, slow, DAYS)
+
+        nothing = plan([], slow)
+        parts = [Part(nothing, LateToList(slow, done), options=QUICK, learn=learn), Part(second, quick, options=QUICK)]
+        outcomes, _ = run_together(parts, store, run="r", observer=listen)
+        complete(sim, store, outcomes)
+        assert {outcome.series.instrument.venue for outcome in outcomes} == {"BINANCE", "BINANCEUSDM"}
+        assert told == ["BINANCEUSDM:BTCUSDT", "BINANCEUSDM:ETHUSDT"]
+
+
+def test_a_source_that_does_not_say_what_it_lists_is_asked_for_what_was_planned(store) -> None:
+    """Nothing is learned of it; its tasks tell the trouble."""
+
+    def learn(listed: Sequence[Listing]) -> Plan:
+        raise AssertionError(f"learned {listed}")
+
+    source = spot("http://127.0.0.1:1", weight=0)
+    options = replace(QUICK, patience=Patience(attempts=2, first_delay=0.01))
+    made = plan([(BTC, SpanSet.of(DAYS))], source)
+    outcomes, _ = run_together([Part(made, source, options=options, learn=learn)], store, run="r")
+    assert "reachable" in outcomes[0].error
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

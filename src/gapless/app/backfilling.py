@@ -1,30 +1,31 @@
 """``backfill`` and ``repair``: a plan (``planning``), carried out.
 
-1. The engine carries the plan out, page by page, durably; sources are asked side by side, each at its own pace.
+1. The engine carries the plan out, page by page, durably; sources are asked side by side, each at its own pace. Each
+   says first what it lists, and its part is planned anew.
 2. What the first source left open goes to the venue's further sources (``fallback``), where it has any.
 3. What all of them left open is folded from shorter bars, where those are whole (``deriving``). With ``derive="first"``
-   that comes before anybody is asked, timeframe by timeframe from the shortest on, so that 1 and 2 are for the rest.
+   only what cannot be folded is asked for, timeframe by timeframe from the shortest on, and all that can is folded
+   between 1 and 2. Not before: bars that lie between those asked for come with them, and are not to be stored twice.
 4. The store is read again: what repairable gaps remain decides the outcome. Nothing else does.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gapless.app import deriving, fallback
 from gapless.app.markets import archive, market, patience
-from gapless.app.planning import NONE, Plans, Wanted, make_plan, open_gaps, stale
+from gapless.app.planning import NONE, Plans, Wanted, make_plan, open_gaps, plan_of, stale
 from gapless.app.runs import Run, running
 from gapless.coverage.gap import Gap
-from gapless.engine.backfill import Options, Part, fetch_listings, run_together
-from gapless.engine.plan import Plan
-from gapless.errors import SourceError
-from gapless.events import RunStarted
+from gapless.engine.backfill import Options, Part, run_together
+from gapless.engine.plan import Plan, Task
+from gapless.events import Replanned, RunStarted
 from gapless.observe.progress import Progress
-from gapless.protocols import Source, WriteReport
+from gapless.protocols import Listing, Source, WriteReport
 from gapless.series import Series
 
 if TYPE_CHECKING:
@@ -39,11 +40,12 @@ def fetch(asked: Wanted, progress: Progress) -> Run:
     store = asked.lake.store
     with running(store, asked.verb, progress) as run:
         plans = make_plan(asked)
-        if any(p.tasks for _, p in plans.parts):
-            plans = _with_listings(asked, plans)
-        run.observe(_announcement(run, asked.verb, plans))
+        tasks = [task for _, part in plans.parts for task in part.tasks]
+        bars = _bars(tasks)
+        run.observe(RunStarted(run.id, asked.verb, len(tasks) + len(plans.derived), bars.total(), dict(bars)))
+        listed: set[str] = set()  # sources that were asked what they list
         for stage in _stages(asked):
-            _do(stage, run, plans if stage is asked else make_plan(stage))
+            _do(stage, run, plans if stage is asked else make_plan(stage), listed)
         _settle(asked)
         run.gaps = _remaining(asked)
         run.audit.made_good({gap.series for gap in run.gaps})
@@ -60,15 +62,16 @@ def _stages(asked: Wanted) -> Iterator[Wanted]:
         yield replace(asked, series=tuple((src, series) for src, series in parts if series))
 
 
-def _do(asked: Wanted, run: Run, plans: Plans) -> None:
+def _do(asked: Wanted, run: Run, plans: Plans, listed: set[str]) -> None:
     if run.interrupted:
         return
-    if asked.derive == "first":
-        deriving.carry_out(run, asked.lake.config, plans.derived)
-    _carry_out(asked, run, plans.parts)
-    for src, series in asked.series:
-        _fill(asked, run, src, series)
-    _derive_rest(asked, run)
+    first = asked.derive == "first"
+    _carry_out(asked, run, plans.parts, listed)
+    if first:  # what no page brought by the way; the further sources are asked for less
+        _derive_rest(asked, run)
+    further = [_fill(asked, run, src, series) for src, series in asked.series]
+    if any(further) or not first:
+        _derive_rest(asked, run)
 
 
 def _derive_rest(asked: Wanted, run: Run) -> None:
@@ -84,42 +87,45 @@ def _derive_rest(asked: Wanted, run: Run) -> None:
     deriving.carry_out(run, lake.config, deriving.choose(lake.store, lake.config, wanted, {}))
 
 
-def _announcement(run: Run, verb: str, plans: Plans) -> RunStarted:
-    """How much is to be done, in all and of each series."""
-    tasks = [t for _, p in plans.parts for t in p.tasks]
+def _bars(tasks: Iterable[Task]) -> Counter[Series]:
+    """How much is to be asked for of each series."""
     bars: Counter[Series] = Counter()
     for task in tasks:
         bars[task.series] += task.span.bars(task.series.timeframe)
-    return RunStarted(run.id, verb, len(tasks) + len(plans.derived), bars.total(), dict(bars))
+    return bars
 
 
-def _with_listings(asked: Wanted, plans: Plans) -> Plans:
-    """Learn when instruments were listed before asking for bars they cannot have."""
+def _learner(asked: Wanted, run: Run, src: Source, before: Plan) -> Callable[[Sequence[Listing]], Plan]:
+    """Plans anew when it is known when instruments were listed: nobody is asked for bars that cannot be."""
     store = asked.lake.store
-    for src, found in plans.parts:
-        if not found.tasks:
-            continue
-        try:
-            listed = fetch_listings(src, patience=_patience(asked, src))
-        except SourceError:
-            continue  # the tasks will meet the same trouble, and tell it
+
+    def learn(listed: Sequence[Listing]) -> Plan:
         with store.writing("store listings"):
             store.meta.store_listings(listed, how=f"{src.name} says so", now=store.clock())
-    return make_plan(asked)
+        found = plan_of(asked, src)
+        bars = _bars(found.tasks)
+        bars.subtract(_bars(before.tasks))
+        run.observe(Replanned(len(found.tasks) - len(before.tasks), bars.total(), dict(bars)))
+        return found
+
+    return learn
 
 
-def _carry_out(asked: Wanted, run: Run, plans: Sequence[tuple[Source, Plan]]) -> None:
-    parts = [_part(asked, src, found) for src, found in plans if found.tasks]
+def _carry_out(asked: Wanted, run: Run, plans: Sequence[tuple[Source, Plan]], listed: set[str]) -> None:
+    parts = [_part(asked, run, src, found, listed) for src, found in plans if found.tasks]
     if parts:
         outcomes, run.interrupted = run_together(parts, asked.lake.store, run=run.id, observer=run.observe)
         for outcome in outcomes:
             run.wrote(WriteReport({outcome.series: outcome.counts}))
 
 
-def _part(asked: Wanted, src: Source, found: Plan) -> Part:
+def _part(asked: Wanted, run: Run, src: Source, found: Plan, listed: set[str]) -> Part:
     config = asked.lake.config
     options = Options(concurrency=asked.concurrency, patience=_patience(asked, src), sessions=market(config, src.venue))
-    return Part(found, src, archive(config, src) if any(task.files for task in found.tasks) else None, options)
+    files = archive(config, src) if any(task.files for task in found.tasks) else None
+    mine = src.name not in listed and any(src is one for one, _ in asked.series)
+    listed.add(src.name)
+    return Part(found, src, files, options, _learner(asked, run, src, found) if mine else None)
 
 
 def _patience(asked: Wanted, src: Source) -> Patience:
@@ -129,14 +135,15 @@ def _patience(asked: Wanted, src: Source) -> Patience:
     return replace(found, outage=min(found.outage, OUTAGE)) if others else found
 
 
-def _fill(asked: Wanted, run: Run, src: Source, series: Sequence[Series]) -> None:
-    """Hand what is open still to the venue's further sources, unless the call named one."""
+def _fill(asked: Wanted, run: Run, src: Source, series: Sequence[Series]) -> bool:
+    """Hand what is open still to the venue's further sources, unless the call named one; is there any?"""
     others = [] if asked.alone or run.interrupted else fallback.further(asked.lake.config, src)
     if others:
         fallback.fill(
             run, src, others, lambda: open_gaps(asked, src, series),
-            lambda other, found: _carry_out(asked, run, [(other, found)]), asked.concurrency,
+            lambda other, found: _carry_out(asked, run, [(other, found)], {other.name}), asked.concurrency,
         )  # fmt: skip
+    return bool(others)
 
 
 def _settle(asked: Wanted) -> None:

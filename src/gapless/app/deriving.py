@@ -105,6 +105,19 @@ def spans_of(tasks: Iterable[Task]) -> dict[Series, SpanSet]:
     return found
 
 
+def less(tasks: Iterable[Task], spans: Mapping[Series, SpanSet], config: Config) -> list[Task]:
+    """The tasks without the bars in ``spans``."""
+    left: list[Task] = []
+    for task in tasks:
+        if not (gone := spans.get(task.series, SpanSet.of()).clip(task.span)):
+            left.append(task)
+            continue
+        calendar = market(config, task.series.instrument.venue)
+        kept = calendar.expected(task.series.timeframe, task.span) - gone
+        left += derive.tasks(task.series, Timeframe.parse(task.source.removeprefix(DERIVED)), kept, calendar)
+    return left
+
+
 def bars_of(task: Task, config: Config) -> int:
     """How many bars a task speaks of."""
     calendar = market(config, task.series.instrument.venue)

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import groupby
 
@@ -213,8 +213,27 @@ def make_plan(asked: Wanted) -> Plans:
     parts = [(lack.src, _plan_one(asked, lack, taken)) for lack in lacks]
     for lack in () if asked.alone else lacks:
         parts += _known_holes(asked, lack, taken)
+    derived = _not_asked(asked, derived, parts, lacks)
     bars = sum(deriving.bars_of(task, asked.lake.config) for task in derived)
     return Plans(tuple(parts), tuple(derived), bars)
+
+
+def plan_of(asked: Wanted, src: Source) -> Plan:
+    """The part of the plan that is to be asked of one of the call's sources."""
+    mine = tuple((one, series) for one, series in asked.series if one is src)
+    return make_plan(replace(asked, series=mine)).parts[0][1]
+
+
+def _not_asked(
+    asked: Wanted, derived: Sequence[Task], parts: Sequence[tuple[Source, Plan]], lacks: Sequence[_Lack]
+) -> list[Task]:
+    """Less the bars that come by the way: near spans are asked for as one, with what lies between them."""
+    said = {series: spans for lack in lacks for series, spans in lack.said.items()}
+    coming: dict[Series, SpanSet] = {}
+    for task in (task for _, part in parts for task in part.tasks):
+        new = SpanSet.of(task.span) - said.get(task.series, NONE)
+        coming[task.series] = coming.get(task.series, NONE) | new
+    return deriving.less(derived, coming, asked.lake.config)
 
 
 def _lack(asked: Wanted, src: Source, series: tuple[Series, ...]) -> _Lack:

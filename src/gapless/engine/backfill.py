@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -31,7 +31,7 @@ from gapless.engine.prices import merged
 from gapless.engine.venue import Venue
 from gapless.engine.walk import Kept, Walk
 from gapless.engine.writer import Writer
-from gapless.errors import GaplessError, Interrupted, Refused
+from gapless.errors import GaplessError, Interrupted, Refused, SourceError
 from gapless.events import Observer, TaskDone, nobody
 from gapless.protocols import Archive, Clock, Counts, Listing, Source, Store
 from gapless.series import Series
@@ -234,6 +234,7 @@ class Part:
     source: Source
     archive: Archive | None = None
     options: Options | None = None
+    learn: Callable[[Sequence[Listing]], Plan] | None = None  # stores what it lists, and plans anew
 
 
 def run_together(
@@ -241,23 +242,35 @@ def run_together(
 ) -> tuple[list[Outcome], bool]:
     """``backfill`` of all parts at once, for callers without an event loop; True when Ctrl-C or SIGTERM ended it early.
 
-    No source waits for another: each has its own connection, pace and patience.
+    No source waits for another: each has its own connection, pace and patience, from the asking for its list on.
     """
+
+    async def carried(part: Part, stop: asyncio.Event) -> list[Outcome]:
+        made = await _learned(part, observer, stop)
+        return await backfill(
+            made, part.source, store, run=run, archive=part.archive, observer=observer, stop=stop, options=part.options
+        )
 
     async def main() -> tuple[list[Outcome], bool]:
         stop = asyncio.Event()
         with signals(stop):
-            works = [
-                backfill(
-                    part.plan, part.source, store, run=run, archive=part.archive, observer=observer, stop=stop,
-                    options=part.options,
-                )
-                for part in parts
-            ]  # fmt: skip
-            outcomes = await asyncio.gather(*works)
+            outcomes = await asyncio.gather(*(carried(part, stop) for part in parts))
         return [outcome for found in outcomes for outcome in found], stop.is_set()
 
     return asyncio.run(main())
+
+
+async def _learned(part: Part, observer: Observer, stop: asyncio.Event) -> Plan:
+    """The plan once it is known what the source lists; as it was, where nobody wants to know or it does not say."""
+    if part.learn is None:
+        return part.plan
+    patience = (part.options or Options()).patience
+    try:
+        async with opened(part.source, patience=patience, observer=observer, stop=stop) as http:
+            listed = await part.source.listings(http)
+    except (SourceError, Interrupted):
+        return part.plan  # the tasks will meet the same trouble, and tell it
+    return await asyncio.to_thread(part.learn, listed)  # as the writer does: others' sockets do not wait
 
 
 def run_backfill(

@@ -8,7 +8,18 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Protocol, TextIO
 
-from gapless.events import ClockSkewed, Event, FeaturesBuilt, Fetched, Paused, Retried, RunEnded, RunStarted, TaskDone
+from gapless.events import (
+    ClockSkewed,
+    Event,
+    FeaturesBuilt,
+    Fetched,
+    Paused,
+    Replanned,
+    Retried,
+    RunEnded,
+    RunStarted,
+    TaskDone,
+)
 from gapless.series import Series
 
 _EVERY = 2.0  # seconds between plain lines
@@ -67,6 +78,8 @@ class Plain:
             case RunStarted():
                 self.total, self.tasks = event.bars, event.tasks
                 self._say(f"{event.verb}: " + _todo(event))
+            case Replanned():
+                self.total, self.tasks = self.total + event.bars, self.tasks + event.tasks
             case Fetched():
                 self.bars += event.rows
                 if time.monotonic() - self.last >= _EVERY:
@@ -144,6 +157,8 @@ class Terminal:
                 self.wanted = event.series
                 known = event.tasks if event.verb == "build" else event.bars  # of an import nobody knows the rows
                 self.total = self.rich.add_task(f"[bold]{event.verb}", total=known or None, note="")
+            case Replanned():
+                self._replanned(event)
             case FeaturesBuilt() if self.total is not None:
                 self.rich.update(self.total, advance=1, note=str(event.series))
             case Fetched():
@@ -158,6 +173,12 @@ class Terminal:
                 self._done(event)
             case _:
                 pass
+
+    def _replanned(self, event: Replanned) -> None:
+        self.wanted = {**self.wanted, **{s: self.wanted.get(s, 0) + bars for s, bars in event.series.items()}}
+        for task in self.rich.tasks:
+            if task.id == self.total and task.total is not None:
+                self.rich.update(task.id, total=task.total + event.bars)
 
     def _fetched(self, event: Fetched) -> None:
         if event.series not in self.rows and len(self.rows) < _SHOWN:
