@@ -28,6 +28,7 @@ import polars as pl
 
 from gapless.errors import LakeDamaged
 from gapless.spans import Micros, Span, SpanSet, Timeframe
+from gapless.stores.decoded import Decoded
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS chunk(
@@ -145,6 +146,7 @@ class Tail:
 
     def __init__(self, path: Path) -> None:
         self.database = Database(path, _TABLES)
+        self._decoded = Decoded()
 
     def append(self, timeframe: Timeframe, frames: Iterable[tuple[str, pl.DataFrame]]) -> None:
         """Add chunks of several kinds in one durable transaction; empty frames vanish."""
@@ -244,8 +246,7 @@ class Tail:
             marks = ",".join("?" * len(held_as))
             where.append(f"id IN (SELECT chunk FROM held WHERE instrument IN ({marks}))")
             values += held_as
-        query = f"SELECT id, checksum, body FROM chunk WHERE {' AND '.join(where)} ORDER BY id"
-        frames = [self._decode(row) for row in self.database.rows(query, values)]
+        frames = self._frames(" AND ".join(where), values)
         if not frames:
             return pl.DataFrame(schema=schema)
         wanted = []
@@ -255,6 +256,17 @@ class Tail:
             wanted.append(pl.col("instrument").is_in(list(instruments)))
         frame = pl.concat(frames)
         return frame.filter(*wanted) if wanted else frame
+
+    def _frames(self, where: str, values: Sequence[str | int]) -> list[pl.DataFrame]:
+        """The rows of these chunks; the bodies of those that were decoded already are not read again."""
+        known, frames = self._decoded.among(), []
+        body = f"CASE WHEN id IN ({','.join(map(str, known))}) THEN NULL ELSE body END"
+        query = f"SELECT id, checksum, {body} FROM chunk WHERE {where} ORDER BY id"
+        for row in self.database.rows(query, values):  # one statement: chunks are joined and folded meanwhile
+            frame = known[row[0]] if row[2] is None else self._decode(row)
+            self._decoded.keep(row[0], frame)
+            frames.append(frame)
+        return frames
 
     def bodies(self, chunks: Iterable[Chunk]) -> pl.DataFrame | None:
         """The rows of these chunks, oldest first, as far as they are still there; None for none."""
