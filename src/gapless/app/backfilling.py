@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from gapless.app.markets import archive, market, patience
 from gapless.app.planning import NONE, Plans, Wanted, make_plan, open_gaps, plan_of, stale
 from gapless.app.runs import Run, running
 from gapless.coverage.gap import Gap
-from gapless.engine.backfill import Options, Part, run_together
+from gapless.engine.backfill import Learn, Options, Part, run_together
 from gapless.engine.plan import Plan, Task
 from gapless.events import Replanned, RunStarted
 from gapless.observe.progress import Progress
@@ -95,7 +95,7 @@ def _bars(tasks: Iterable[Task]) -> Counter[Series]:
     return bars
 
 
-def _learner(asked: Wanted, run: Run, src: Source, before: Plan) -> Callable[[Sequence[Listing]], Plan]:
+def _learner(asked: Wanted, run: Run, src: Source, before: Plan) -> Learn:
     """Plans anew when it is known when instruments were listed: nobody is asked for bars that cannot be."""
     store = asked.lake.store
 

@@ -18,13 +18,13 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 
-from gapless.engine.fetch import Paced, PacedHttp, Patience, opened, wall_clock
-from gapless.engine.files import Files, Lists
+from gapless.engine.fetch import PacedHttp, Patience, opened, wall_clock
+from gapless.engine.files import Files, Lists, beside
 from gapless.engine.final import Sessions
 from gapless.engine.plan import Plan, Task
 from gapless.engine.prices import merged
@@ -37,7 +37,7 @@ from gapless.protocols import Archive, Clock, Counts, Listing, Source, Store
 from gapless.series import Series
 from gapless.spans import SECOND, Span, SpanSet
 
-ARCHIVE_ATTEMPTS = 5  # of one file, before its bars are asked for page by page
+Learn = Callable[[Sequence[Listing]], Plan]  # stores what a source lists, and plans anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,7 @@ async def backfill(
     *,
     run: str,
     archive: Archive | None = None,
+    learn: Learn | None = None,
     observer: Observer = nobody,
     stop: asyncio.Event | None = None,
     options: Options | None = None,
@@ -92,7 +93,7 @@ async def backfill(
 ) -> list[Outcome]:
     """Carry out ``plan``; one outcome per series. Raises LakeError when the store fails.
 
-    ``archive``: who gives the files that the plan's tasks name.
+    ``archive``: who gives the files that the plan's tasks name. ``learn``: the source is asked first what it lists.
     """
     options, stop = options or Options(), stop or asyncio.Event()
     writer = Writer(
@@ -106,7 +107,8 @@ async def backfill(
     wide = min(options.concurrency or source.limits.concurrency, max(1, len(plan.tasks)))
     patient = opened(source, patience=options.patience, observer=observer, stop=stop, concurrency=wide, clock=clock)
     async with patient as http:
-        lists = Lists(archive, _beside(http, archive), plan.tasks) if archive else None
+        plan = plan if learn is None else await _learned(plan, http, learn)
+        lists = Lists(archive, beside(http, archive), plan.tasks) if archive else None
         job = _Job(iter(plan.tasks), http, Venue(http, options.sessions), writer, run, lists, plan.pages)
         await _together(job, wide, options.grace)
     for task in job.tasks:  # those no worker came to, because of a stop
@@ -116,15 +118,13 @@ async def backfill(
     return list(job.outcomes.values())
 
 
-def _beside(http: PacedHttp, archive: Archive) -> Paced:
-    """Paced by the archive's own limits, over the same session, with less patience: there is another way to its bars.
-
-    A file that stays damaged is not asked for often, and an archive that does not answer is not waited for.
-    """
-    patience = replace(
-        http.patience, attempts=min(ARCHIVE_ATTEMPTS, http.patience.attempts), outage=0.0, longest_pause=60.0
-    )
-    return Paced(archive, http.session, patience=patience, observer=http.observer, stop=http.stop, clock=http.clock)
+async def _learned(plan: Plan, http: PacedHttp, learn: Learn) -> Plan:
+    """The plan once it is known what the source lists; as it was, where the source does not say."""
+    try:
+        listed = await http.source.listings(http)
+    except (SourceError, Interrupted):
+        return plan  # the tasks meet the same trouble, and tell it
+    return await asyncio.to_thread(learn, listed)  # as the writer does: others' sockets do not wait
 
 
 @dataclass(slots=True)
@@ -234,7 +234,7 @@ class Part:
     source: Source
     archive: Archive | None = None
     options: Options | None = None
-    learn: Callable[[Sequence[Listing]], Plan] | None = None  # stores what it lists, and plans anew
+    learn: Learn | None = None
 
 
 def run_together(
@@ -245,32 +245,20 @@ def run_together(
     No source waits for another: each has its own connection, pace and patience, from the asking for its list on.
     """
 
-    async def carried(part: Part, stop: asyncio.Event) -> list[Outcome]:
-        made = await _learned(part, observer, stop)
-        return await backfill(
-            made, part.source, store, run=run, archive=part.archive, observer=observer, stop=stop, options=part.options
-        )
-
     async def main() -> tuple[list[Outcome], bool]:
         stop = asyncio.Event()
         with signals(stop):
-            outcomes = await asyncio.gather(*(carried(part, stop) for part in parts))
+            works = [
+                backfill(
+                    part.plan, part.source, store, run=run, archive=part.archive, learn=part.learn, observer=observer,
+                    stop=stop, options=part.options,
+                )
+                for part in parts
+            ]  # fmt: skip
+            outcomes = await asyncio.gather(*works)
         return [outcome for found in outcomes for outcome in found], stop.is_set()
 
     return asyncio.run(main())
-
-
-async def _learned(part: Part, observer: Observer, stop: asyncio.Event) -> Plan:
-    """The plan once it is known what the source lists; as it was, where nobody wants to know or it does not say."""
-    if part.learn is None:
-        return part.plan
-    patience = (part.options or Options()).patience
-    try:
-        async with opened(part.source, patience=patience, observer=observer, stop=stop) as http:
-            listed = await part.source.listings(http)
-    except (SourceError, Interrupted):
-        return part.plan  # the tasks will meet the same trouble, and tell it
-    return await asyncio.to_thread(part.learn, listed)  # as the writer does: others' sockets do not wait
 
 
 def run_backfill(
