@@ -208,3 +208,35 @@ def test_from_python_it_is_one_call(lake: Lake, venue: Running) -> None:
         "BTCUSDT": 1.0,
         "ETHUSDT": 1.0,
     }
+
+
+def test_a_whole_bar_stands_and_an_undo_brings_the_whole_one_back(tmp_path: Path) -> None:
+    """What only one of two sources says is never mixed with the other's prices; a derived bar comes back, too."""
+    lake, other = Lake(tmp_path / "lake"), Lake(tmp_path / "other")
+    ts = pl.datetime_range(pl.datetime(2024, 5, 1), pl.datetime(2024, 5, 1, 0, 4), "1m", time_zone="UTC", eager=True)
+    bars = pl.DataFrame({"ts": ts, "open": 2.0, "high": 2.0, "low": 2.0, "close": 2.0, "volume": 1.0})
+    lake.write(BTC, "1m", bars.with_columns(trades=9.0), source="one")
+    lake.write(ETH, "1m", bars, source="derived-1s")
+    for name in (BTC, ETH):
+        other.write(name, "1m", bars.with_columns(high=3.0, quote_volume=7.0), source="two")
+    before = lake.bars(None, "1m", provenance=True).drop("known_at")
+    run, found = run_it(lake, [str(tmp_path / "other")], policy="priority", prefer=["two"])
+    assert found.overridden.total() == 10
+    assert lake.bars(BTC, "1m").select("high", "quote_volume").row(0) == (3.0, 7.0)
+    assert "trades" not in lake.bars(BTC, "1m").columns
+    with running(lake.store, "reconcile-undo") as back:
+        assert undo(lake, back, run.id)["restored"] == 10
+    assert lake.bars(None, "1m", provenance=True).drop("known_at").equals(before)
+
+
+def test_nobody_is_a_witness_twice_and_nobody_unknown_is_preferred(lake: Lake) -> None:
+    """The lake itself, a name given twice, an instrument without bars, a misspelt source."""
+    with pytest.raises(UsageError, match="this lake itself"):
+        wanted(lake, [str(lake.store.root)])
+    with pytest.raises(UsageError, match="named twice"):
+        wanted(lake, ["origin", "second", "origin"])
+    with pytest.raises(UnknownName, match="BINANCE:NOPE"):
+        wanted(lake, ["BINANCE:NOPE"])
+    with pytest.raises(UnknownName, match="did you mean 'mirror'"):
+        wanted(lake, ["origin"], policy="priority", prefer=["origin", "miror"])
+    assert wanted(lake, ["origin"], policy="priority", prefer=["mirror"]).order == ("mirror",)

@@ -50,6 +50,12 @@ def test_wrong_calls_are_told(gapless, tmp_path) -> None:
     for words in (["reconcile"], ["reconcile", "nobody"], ["reconcile", "1m", "--policy", "luck"]):
         assert gapless(*words).code == 2
     assert gapless("reconcile", "--undo", "nothing").code == 2
+    wrong = """
+        reconcile 1m --undo x|reconcile 1m --limit -5|reconcile 1m -o x.txt|reconcile 1m --universe none
+        quality --confidence 7|quality --confidence nan|quality --symbols ,|quality --universe none|gaps --universe none
+    """
+    for words in wrong.strip().replace("\n", "|").split("|"):
+        assert gapless(*words.split()).code == 2, words
 
 
 def _file(directory):

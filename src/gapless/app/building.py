@@ -38,13 +38,6 @@ def chosen(config: Mapping[str, str], text: str | None) -> dict[str, str]:
     return found
 
 
-def named(lake: Lake, symbols: Sequence[str] | None, universe: str | None) -> Sequence[str] | None:
-    """The instruments of a call, from one of two ways to name them; None for all."""
-    if symbols and universe:
-        raise UsageError("--symbols and --universe were both given.", hint="give one of them")
-    return symbols if universe is None else lake.universe(universe).current()
-
-
 def build_features(
     lake: Lake, run: Run, text: str | None, symbols: Sequence[str] | None, timeframes: Sequence[str] | None
 ) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, get_args
 
 import polars as pl
@@ -20,7 +21,7 @@ import polars as pl
 from gapless.app import markets
 from gapless.app.lake import Lake
 from gapless.app.runs import Run
-from gapless.app.witnesses import Asked, Other, Witness, witness
+from gapless.app.witnesses import Asked, Elsewhere, Other, Witness, witness
 from gapless.bars import KEY
 from gapless.coverage.reconcile import Comparison, Policy, Summary, lay_out, tick_of
 from gapless.errors import UnknownName, UsageError
@@ -97,6 +98,7 @@ def wanted(
     if policy not in get_args(Policy):
         raise UnknownName("policy", policy, get_args(Policy))
     instruments = None if symbols is None else [Instrument.parse(s) for s in symbols]
+    _check_witnesses(lake, against)
     bars = [Timeframe.parse(t) for t in timeframes] if timeframes else _longer_than(lake, against)
     series = tuple(Series(i, t) for t in bars for i in _stored(lake.store, t) if not instruments or i in instruments)
     strange = set(instruments or ()) - {s.instrument for s in series}
@@ -108,12 +110,40 @@ def wanted(
         raise UsageError("reconcile with whom?", hint="name a source, a shorter timeframe such as 1m, or a lake")
     if policy != "report" and any(isinstance(w, Other) for w in witnesses):
         raise UsageError("another instrument's bars cannot stand for these.", hint="leave --policy out to compare them")
+    if prefer:
+        _check_order(lake, prefer, witnesses, series)
     order = tuple(prefer) or _configured(lake, series)
     if policy == "priority" and not order:
         raise UsageError(
             "priority needs to know whom to prefer.", hint='--prefer a,b, or sources = ["a", "b"] under [venues.NAME]'
         )
     return Wanted(lake, series, witnesses, span, policy, order)
+
+
+def _check_witnesses(lake: Lake, against: Sequence[str]) -> None:
+    """UsageError for a witness that is heard twice: by one name, or because it is the lake itself."""
+    twice = [name for name, count in Counter(against).items() if count > 1]
+    if twice:
+        raise UsageError(f"witness {twice[0]} was named twice.", hint="name each once")
+    here = lake.store.root.resolve()
+    itself = [name for name in against if Path(name).is_dir() and Path(name).resolve() == here]
+    if itself:
+        raise UsageError(f"{itself[0]} is this lake itself.", hint="its bars are compared anyway; name somebody else")
+
+
+def _check_order(lake: Lake, prefer: Sequence[str], witnesses: Sequence[Witness], series: Sequence[Series]) -> None:
+    """UnknownName for somebody to prefer who is no source and has no bar here."""
+    known = {*markets.VENDORS, *lake.config.sources, *(w.name for w in witnesses)}
+    if set(prefer) <= known:
+        return
+    stores = [lake.store, *(w.store for w in witnesses if isinstance(w, Elsewhere))]
+    for timeframe in sorted({s.timeframe for s in series}):  # who said the bars is asked of the bars
+        names = [str(s.instrument) for s in series if s.timeframe == timeframe]
+        for store in stores:
+            known.update(store.rows(timeframe, names, None, ["source"]).select(_vendor.unique())["source"])
+    for name in prefer:
+        if name not in known and not name.startswith(markets.CCXT):
+            raise UnknownName("source to prefer", name, sorted(known))
 
 
 def _longer_than(lake: Lake, against: Sequence[str]) -> list[Timeframe]:
@@ -139,7 +169,7 @@ def _configured(lake: Lake, series: Iterable[Series]) -> tuple[str, ...]:
 def reconcile(asked: Wanted, run: Run) -> Findings:
     """Compare, tell, and where the policy says so, override."""
     found = Findings()
-    run.observe(RunStarted(run.id, "reconcile", 0, 0))
+    run.observe(RunStarted(run.id, "reconcile", len(asked.series), 0))
     for timeframe, batch in _batches(asked):
         if run.interrupted:
             break
@@ -201,13 +231,13 @@ def _notes(timeframe: Timeframe, run: str, old: pl.DataFrame, new: pl.DataFrame)
     times = old["ts"].to_physical().to_list()
     for ts, was, became in zip(times, old.iter_rows(named=True), new.iter_rows(named=True), strict=True):
         values = overrides.values_of(was)
-        yield Override(timeframe, was["instrument"], ts, run, values, values | overrides.values_of(became))
+        yield Override(timeframe, was["instrument"], ts, run, values, overrides.values_of(became))
 
 
 def _write(store: Store, run: Run, timeframe: Timeframe, rows: pl.DataFrame) -> None:
-    """The normal way to write, once for each source the rows are of."""
+    """The normal way to write, once for each source the rows are of; nothing is kept of the bars they replace."""
     for (source,), part in rows.group_by("source", maintain_order=True):
-        run.wrote(store.write(timeframe, part, source=str(source), run=run.id))
+        run.wrote(store.write(timeframe, part, source=str(source), run=run.id, whole=True))
 
 
 def undo(lake: Lake, run: Run, of: str) -> dict[str, Any]:

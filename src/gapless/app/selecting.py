@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -34,6 +34,9 @@ from gapless.spans import DAY, EARLIEST, LATEST, Micros, Span, SpanSet, Timefram
 from gapless.stores.instruments import Version, lives, timeline
 from gapless.stores.lake import Lake as Store
 from gapless.stores.universes import Stored
+
+if TYPE_CHECKING:
+    from gapless.app.lake import Lake
 
 _QUOTES = ("USDT", "USDC", "FDUSD", "BUSD", "TUSD", "DAI", "USD", "EUR", "BTC", "ETH", "BNB")
 
@@ -251,6 +254,15 @@ class Universe:
 def universe(store: Store, config: Config, name: str) -> list[Instrument]:
     """The instruments that ``--universe NAME`` stands for: the list, or the members by the newest selection."""
     return [Instrument.parse(n) for n in Universe(store, config, name).current()]
+
+
+def named(lake: Lake, symbols: Sequence[str] | None, universe: str | None) -> Sequence[str] | None:
+    """The instruments of a call, from one of two ways to name them; None for all, UsageError for both, and for none."""
+    if symbols and universe:
+        raise UsageError("--symbols and --universe were both given.", hint="give one of them")
+    if symbols is not None and not symbols:
+        raise UsageError("--symbols names no instrument.", hint="VENUE:SYMBOL,…; all if left out")
+    return symbols if universe is None else lake.universe(universe).current()
 
 
 def population(

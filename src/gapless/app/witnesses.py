@@ -10,6 +10,7 @@ from typing import Protocol
 import polars as pl
 
 from gapless.app import deriving, markets
+from gapless.app.coverage import check_stored
 from gapless.app.lake import Lake
 from gapless.app.runs import Run
 from gapless.bars import KEY, check_bars, conform, empty
@@ -41,6 +42,7 @@ def witness(lake: Lake, text: str, base_url: str | None) -> Witness:
     if text in Timeframe.ALL:
         return Shorter(lake, Timeframe.parse(text))
     if ":" in text:
+        check_stored(lake.store, [text])
         return Other(lake.store, Instrument.parse(text))
     if (Path(text) / "meta.sqlite").exists():
         return Elsewhere(Store(text, create=False))

@@ -19,6 +19,7 @@ from gapless.cli.options import (
     Start,
     Symbols,
     Timeframes,
+    Universe,
     What,
     show,
     split,
@@ -158,6 +159,7 @@ def _fetch(common: Common, verb: str, what: What) -> int:
 def gaps(
     *,
     symbols: Symbols = None,
+    universe: Universe = None,
     timeframes: Timeframes = None,
     class_: Annotated[str | None, Parameter(name="--class")] = None,
     start: Start = None,
@@ -173,10 +175,12 @@ def gaps(
     end
         … to here; without a span, inside what was ever asked.
     """
+    from gapless.app.selecting import named
     from gapless.cli import render
 
     lake = common.open(create=False)
-    found = lake.find_gaps(split(symbols), split(timeframes), start=start, end=end, classes=split(class_) or ())
+    names = named(lake, split(symbols), universe)
+    found = lake.find_gaps(names, split(timeframes), start=start, end=end, classes=split(class_) or ())
     show([g.to_dict() for g in found]) if common.json else render.gaps([g.to_dict() for g in found])
     return 1 if any(g.repairable for g in found) else 0
 

@@ -89,8 +89,9 @@ def build(
     features
         name=expression;name=expression, or names of [features] in gapless.toml; all of them if left out.
     """
-    from gapless.app.building import build_features, named, to_build
+    from gapless.app.building import build_features, to_build
     from gapless.app.runs import running
+    from gapless.app.selecting import named
     from gapless.cli import render_features
     from gapless.observe.progress import progress
 
@@ -119,8 +120,9 @@ def verify(
     seed
         Another seed is another sample.
     """
-    from gapless.app.building import named, verify_features
+    from gapless.app.building import verify_features
     from gapless.app.live_rows import verify_live
+    from gapless.app.selecting import named
     from gapless.cli import render_features
 
     lake = common.open(create=False)

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from cyclopts import App
 
-from gapless.cli.options import COMMON, Common, End, Output, Start, Symbols, Timeframes, show, split
+from gapless.cli.options import COMMON, Common, End, Output, Start, Symbols, Timeframes, Universe, show, split
+from gapless.errors import UsageError
 
 
 def register(app: App) -> None:
@@ -18,6 +19,7 @@ def register(app: App) -> None:
 def reconcile(
     *against: str,
     symbols: Symbols = None,
+    universe: Universe = None,
     timeframes: Timeframes = None,
     start: Start = None,
     end: End = None,
@@ -25,7 +27,7 @@ def reconcile(
     prefer: str | None = None,
     base_url: str | None = None,
     undo: str | None = None,
-    limit: int = 100,
+    limit: int | None = None,
     output: Output = "",
     common: Common = COMMON,
 ) -> int:
@@ -42,30 +44,42 @@ def reconcile(
     base_url
         Another address of the source, for example a simulated venue.
     undo
-        A run whose overrides are to be taken back, instead of comparing.
+        A run whose overrides are to be taken back, instead of comparing; no other option goes with it.
     limit
-        How many disagreements to show, the largest first; --output writes all.
+        How many disagreements to show, the largest first (30, in JSON 100, if left out); --output writes all.
     """
     from gapless.app import reconciling
     from gapless.app.lake import span_of
     from gapless.app.runs import running
+    from gapless.app.selecting import named
     from gapless.cli import render_quality, write
     from gapless.observe.progress import progress
 
+    write.check(output)
+    if limit is not None and limit < 0:
+        raise UsageError(f"--limit {limit} is no number of rows.", hint="0 or more")
     lake = common.open(create=False)
     if undo is not None:
+        _alone(against, symbols, universe, timeframes, start, end, prefer, base_url, output, policy != "report")
         with running(lake.store, "reconcile-undo", progress()) as run:
             done = reconciling.undo(lake, run, undo)
         return _told(run, done, common, render_quality.undone)
     asked = reconciling.wanted(
-        lake, against, symbols=split(symbols), timeframes=split(timeframes), span=span_of(start, end), policy=policy,
-        prefer=split(prefer) or (), base_url=base_url,
+        lake, against, symbols=named(lake, split(symbols), universe), timeframes=split(timeframes),
+        span=span_of(start, end), policy=policy, prefer=split(prefer) or (), base_url=base_url,
     )  # fmt: skip
     with running(lake.store, "reconcile", progress()) as run:
         found = reconciling.reconcile(asked, run)
     if output:
         write.table(found.table, output)
-    return _told(run, {"policy": policy} | found.to_dict(limit), common, render_quality.reconciled)
+    document = {"policy": policy} | found.to_dict((100 if common.json else 30) if limit is None else limit)
+    return _told(run, document, common, render_quality.reconciled)
+
+
+def _alone(*others: object) -> None:
+    """UsageError where something else was asked for with an undo."""
+    if any(others):
+        raise UsageError("--undo takes back what one run did; nothing else goes with it.", hint="give --undo RUN alone")
 
 
 def _told(run: Any, document: dict[str, Any], common: Common, render: Any) -> int:
@@ -77,6 +91,7 @@ def _told(run: Any, document: dict[str, Any], common: Common, render: Any) -> in
 def quality(
     *,
     symbols: Symbols = None,
+    universe: Universe = None,
     timeframes: Timeframes = None,
     start: Start = None,
     end: End = None,
@@ -101,13 +116,17 @@ def quality(
     """
     from gapless.app import scoring
     from gapless.app.lake import span_of
+    from gapless.app.selecting import named
     from gapless.cli import render_quality, write
     from gapless.observe.progress import progress
     from gapless.series import Instrument
     from gapless.spans import Timeframe
 
+    write.check(output)
+    if not 0 <= confidence <= 1:
+        raise UsageError(f"--confidence {confidence:g} is no confidence.", hint="0 to 1")
     lake = common.open(create=False)
-    names = split(symbols)
+    names = named(lake, split(symbols), universe)
     bars = [Timeframe.parse(t) for t in split(timeframes) or ()] or lake.store.timeframes()
     report = scoring.quality(
         lake, None if names is None else [Instrument.parse(n) for n in names], bars, span=span_of(start, end),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,23 +29,31 @@ def reconciled(document: Mapping[str, Any]) -> None:
         f"{document['overridden']:,}", style="bold",
     )  # fmt: skip
     out.print(table)
+    alone = Counter[str]()
+    for row in document["series"]:
+        alone.update(row["only"])
+    if alone.total():
+        words = ", ".join(f"{name} {count:,}" for name, count in alone.items() if count)
+        out.print(f"bars that one witness alone has: {words}", highlight=False)
     if document["disagreements"]:
-        _disagreements(document["disagreements"])
+        _disagreements(document["disagreements"], sum(sum(row["fields"].values()) for row in document["series"]))
     for error in document["errors"]:
         out.print(f"{error['series']}: {error['error']}", style="red", markup=False)
 
 
-def _disagreements(rows: list[Mapping[str, Any]]) -> None:
+def _disagreements(rows: list[Mapping[str, Any]], of: int) -> None:
     first = ("timeframe", "instrument", "ts", "field")
     sizes = ("absolute", "relative", "ticks", "outlier")
     witnesses = list(dict.fromkeys(k for row in rows for k in row if k not in (*first, *sizes)))
     table = titled("largest disagreements", [*first, *witnesses, *sizes], {*witnesses, *sizes} - {"outlier"})
-    for row in rows[:_ROWS]:
+    for row in rows:
         table.add_row(
             *(str(row.get(n, "")) for n in first), *(_number(row.get(n)) for n in (*witnesses, "absolute")),
             _size(row["relative"]), _number(row.get("ticks")), str(row.get("outlier", "")),
         )  # fmt: skip
     console().print(table)
+    if len(rows) < of:
+        console().print(f"… and {of - len(rows):,} more: --limit N, or -o FILE", style="dim", highlight=False)
 
 
 def scored(document: Mapping[str, Any]) -> None:

@@ -13,23 +13,30 @@ import polars as pl
 from gapless.cli.options import show
 from gapless.errors import UsageError
 
+ENDINGS = (".parquet", ".csv", ".feather")
+
+
+def check(target: str) -> None:
+    """UsageError for a file that could not be written anyway, before the work is done; nothing is nothing to write."""
+    if target not in ("", "-") and Path(target).suffix not in ENDINGS:
+        raise UsageError(f"'{target}' has no ending gapless can write.", hint=f"use {', '.join(ENDINGS)}, or -")
+
 
 def table(frame: pl.DataFrame, target: str) -> None:
     """Write to .parquet, .csv, .feather (whole or not at all), or ``-`` for CSV on stdout."""
     if target == "-":
         sys.stdout.write(frame.write_csv(datetime_format="%Y-%m-%dT%H:%M:%S%.fZ"))
         return
+    check(target)
     path = Path(target)
-    writers: dict[str, Callable[[Path], object]] = {
-        ".parquet": frame.write_parquet,
-        ".csv": lambda p: frame.write_csv(p, datetime_format="%Y-%m-%dT%H:%M:%S%.fZ"),
-        ".feather": frame.write_ipc,
-    }
-    if path.suffix not in writers:
-        raise UsageError(f"'{target}' has no ending gapless can write.", hint="use .parquet, .csv, .feather, or -")
+    writers: tuple[Callable[[Path], object], ...] = (
+        frame.write_parquet,
+        lambda p: frame.write_csv(p, datetime_format="%Y-%m-%dT%H:%M:%S%.fZ"),
+        frame.write_ipc,
+    )
     temporary = path.with_name(f".{path.name}.partial")
     try:
-        writers[path.suffix](temporary)
+        writers[ENDINGS.index(path.suffix)](temporary)
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

@@ -29,7 +29,7 @@ _SHOWN = 12  # series with a line of their own on a terminal
 def _todo(event: RunStarted) -> str:
     if event.bars:
         return f"{event.tasks} tasks, {event.bars:,} bars to ask for"
-    kind = {"import": "file", "build": "series"}.get(event.verb, "task")
+    kind = {"import": "file", "build": "series", "reconcile": "series"}.get(event.verb, "task")
     return f"{event.tasks} {kind}{'s' * (event.tasks != 1 and kind != 'series')}"
 
 

@@ -30,26 +30,31 @@ def spans(frame: pl.DataFrame) -> list[tuple[str, Micros]]:
     return groups(frame)
 
 
-def compare(clean: pl.DataFrame, stored: pl.DataFrame | None, *, source: str, known_at: int) -> Verdict:
+def compare(
+    clean: pl.DataFrame, stored: pl.DataFrame | None, *, source: str, known_at: int, whole: bool = False
+) -> Verdict:
     """Judge valid rows against stored ones with the same keys.
 
     An optional column that is null (or absent) in the new row contradicts nothing: the stored value stands. A derived
     bar never takes the place of what a source said; what a source says takes the place of a derived bar, same or not.
+    ``whole``: somebody has judged already which bar stands, so that nothing of the stored row is kept.
     """
     fresh = stamped(clean, source, known_at)
     if stored is None or not stored.height:
         return Verdict(fresh, superseded_rows(fresh.clear(), known_at), {}, {})
     both = fresh.join(stored, on=["instrument", "ts"], how="left", suffix="_old", maintain_order="left")
     known = pl.col("known_at_old").is_not_null()
+    told = (pl.lit(whole) | pl.col(n).is_not_null() for n in EXTRAS)
     differs = pl.any_horizontal(
         *(pl.col(n) != pl.col(f"{n}_old") for n in VALUES),
-        *(pl.col(n).is_not_null() & pl.col(n).ne_missing(pl.col(f"{n}_old")) for n in EXTRAS),
+        *(said & pl.col(n).ne_missing(pl.col(f"{n}_old")) for n, said in zip(EXTRAS, told, strict=True)),
     )
     guessed = pl.col("source_old").str.starts_with(DERIVED)
-    differs = (differs & guessed) if source.startswith(DERIVED) else (differs | guessed)
+    derives = source.startswith(DERIVED) and not whole
+    differs = (differs & guessed) if derives else (differs | guessed)
     both = both.with_columns(known.alias("_known"), (known & differs).alias("_corrected"))
     keep = both.filter(~pl.col("_known") | pl.col("_corrected"))
-    kept = (pl.when(guessed).then(n).otherwise(pl.coalesce(n, f"{n}_old")).alias(n) for n in EXTRAS)
+    kept = (pl.when(guessed | whole).then(n).otherwise(pl.coalesce(n, f"{n}_old")).alias(n) for n in EXTRAS)
     merged = keep.with_columns(*kept).select(*STORED)
     corrected = both.filter("_corrected")
     old = corrected.select(
