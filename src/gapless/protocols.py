@@ -200,6 +200,24 @@ class ValueSource(Endpoint, Protocol):
         ...
 
 
+class ValueArchive(Endpoint, Protocol):
+    """Values at times in bulk, a file a month or a day, beside a ``ValueSource`` that answers pages."""
+
+    value: str
+
+    def offers(self, instrument: Instrument, span: Span, now: int) -> Sequence[Offer]:
+        """The files that touch ``span`` and should be there at ``now`` (µs), by time. Asks nobody."""
+        ...
+
+    async def digests(self, http: Http, offers: Sequence[Offer]) -> Mapping[str, str]:
+        """As ``Archive.digests``."""
+        ...
+
+    async def read(self, http: Http, instrument: Instrument, offer: Offer, digest: str | None) -> ValuePage | None:
+        """The values of one file; None when it is not there. Raises Faulty for a damaged one."""
+        ...
+
+
 # ---------------------------------------------------------------- live feeds
 
 
@@ -300,7 +318,7 @@ class Answer:
 class ValueAnswer:
     """One line of the ledger of values: as ``Answer``, of one kind of values of an instrument.
 
-    ``ended``: nothing more was due inside ``asked`` after it.
+    ``ended``: nothing more was due inside ``asked`` after it. ``holes``: the parts of ``answered`` that it leaves out.
     """
 
     source: str
@@ -314,6 +332,7 @@ class ValueAnswer:
     run: str
     known_at: int
     ended: bool = False
+    holes: SpanSet = field(default_factory=SpanSet.of)
 
 
 @dataclass(frozen=True, slots=True)

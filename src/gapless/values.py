@@ -16,10 +16,11 @@ import polars as pl
 from gapless.bars import TS
 from gapless.errors import UnknownName
 from gapless.segments import Piece
-from gapless.spans import HOUR, Micros
+from gapless.spans import HOUR, MINUTE, Micros
 
 Floats = npt.NDArray[np.float64]
 AGES: Mapping[str, int] = {"funding_rate": 9 * HOUR, "open_interest": 2 * HOUR}  # an older value says nothing of a bar
+USUAL: Mapping[str, int] = {"funding_rate": 8 * HOUR, "open_interest": 5 * MINUTE}  # how often they mostly come
 VALUES: dict[str, pl.DataType] = {
     "instrument": pl.String(),
     "ts": TS,

@@ -9,11 +9,11 @@ import pytest
 
 import gapless as gl
 from gapless.app.valuing import WantedValues, _unanswered, wanted
-from gapless.engine.values import ValueOutcome
+from gapless.engine.value_tasks import TOO_OLD, ValueOutcome
 from gapless.errors import UnknownName, UsageError
 from gapless.protocols import ValueAnswer
 from gapless.series import Instrument
-from gapless.spans import DAY, HOUR, Span, parse_time
+from gapless.spans import DAY, HOUR, Span, SpanSet, parse_time
 
 T = parse_time("2025-05-01")
 BTC = Instrument("BINANCEUSDM", "BTCUSDT")
@@ -53,7 +53,7 @@ def test_an_unknown_kind_names_the_nearest(lake: gl.Lake) -> None:
 def test_what_no_answer_speaks_for_is_owed(lake: gl.Lake) -> None:
     """By what the store holds afterwards: but for what cannot be had, and what is too young to be known."""
     asked = WantedValues(lake, (), ("funding_rate",), Span(T, T + 10 * DAY))
-    outcome = ValueOutcome("funding_rate", BTC, residual=[Span(T, T + DAY)], until=T + 10 * DAY)
+    outcome = ValueOutcome("funding_rate", BTC, residual={TOO_OLD: SpanSet.of(Span(T, T + DAY))}, until=T + 10 * DAY)
     nothing = pl.DataFrame(schema={"ts": pl.Datetime("us", "UTC"), "value": pl.Float64()})
 
     def answered(start: int, end: int) -> None:

@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from gapless.engine.fetch import Patience
-from gapless.engine.values import ValueTask, of_source, run_values, tasks
+from gapless.engine.value_tasks import TOO_OLD, ValueTask, of_source, tasks
+from gapless.engine.values import run_values
 from gapless.errors import LakeFull
 from gapless.protocols import Limits, Source, ValuePage
 from gapless.series import Instrument
@@ -94,8 +95,8 @@ def test_every_value_comes_once_and_a_second_look_asks_nothing(venue: Callable[.
     whole(sim, store, span)
     assert not [o.errors for o in outcomes if o.errors]
     back = {o.name: o.residual for o in outcomes}
-    assert back["funding_rate"] == []
-    assert back["open_interest"] == [Span(span.start, parse_time("2024-05-04T12:45"))]
+    assert back["funding_rate"] == {}
+    assert back["open_interest"] == {TOO_OLD: SpanSet.of(Span(span.start, parse_time("2024-05-04T12:45")))}
     requests = sim.requests
     assert requests == 1 + 18 * 4 + sum(-(-len(stored(store, "funding_rate", s)) // 1000) for s in sim.market.symbols)
     again = fetch(sim, store, Span(parse_time("2024-05-05"), NOW))

@@ -18,7 +18,8 @@ from gapless.engine.desk import Desk
 from gapless.engine.fetch import opened
 from gapless.engine.health import Health
 from gapless.engine.mend import Side
-from gapless.engine.values import ValueJob, ValueTask, of_source, tasks
+from gapless.engine.value_tasks import ValueTask, of_source, tasks
+from gapless.engine.values import ValueJob
 from gapless.engine.venue import Venue
 from gapless.errors import GaplessError, Interrupted
 from gapless.protocols import Counts, ValueAnswer

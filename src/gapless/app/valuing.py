@@ -1,7 +1,7 @@
 """Values at times beside bars: fetch what is missing, say what there is, read it, and lay it beside bars.
 
 1. A call names instruments, kinds of values and a span. What was answered for is not asked for again.
-2. Whichever source of the venue tells such values is asked, page by page, durably (engine/values.py).
+2. Whichever source of the venue tells such values is asked, page by page and file by file, durably (engine/values.py).
 3. The store is read again: what was asked for, is old enough to be known and was not answered decides the outcome.
 """
 
@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from gapless.app.markets import patience, source, source_names
+from gapless.app.markets import ARCHIVE, archive, patience, source, source_names
 from gapless.app.planning import asked_span
 from gapless.app.runs import Run, running
 from gapless.config import Config
-from gapless.engine.values import ValueOutcome, ValueTask, of_source, run_values, tasks
+from gapless.engine.value_tasks import ValueOutcome, ValueTask, of_archive, of_source, tasks
+from gapless.engine.values import run_values
 from gapless.errors import InputError, UsageError
 from gapless.events import RunStarted
 from gapless.observe.progress import Progress
@@ -41,6 +42,8 @@ class WantedValues:
     names: tuple[str, ...]
     span: Span
     again: bool = False
+    files: bool = True  # of the archive beside a source
+    pages: bool = True  # of the source itself
 
 
 def wanted(
@@ -59,8 +62,11 @@ def wanted(
     """Understand the options of a call; UsageError for what is missing or contradicts."""
     kinds = tuple(dict.fromkeys(check_name(n.strip()) for n in names.split(","))) if names else tuple(AGES)
     span = asked_span("values", lake.store.clock(), days, start, end)
-    chosen = _instruments(lake, symbols, universe, source)
-    return WantedValues(lake, tuple(_by_source(lake.config, chosen, kinds, source, base_url)), kinds, span, again)
+    chosen = _instruments(lake, symbols, universe, source and source.removesuffix(ARCHIVE))
+    only_files = source is not None and source.endswith(ARCHIVE)
+    parts = tuple(_by_source(lake.config, chosen, kinds, source, base_url))
+    files, pages = only_files or source is None, not only_files
+    return WantedValues(lake, parts, kinds, span, again, files, pages)
 
 
 def _instruments(lake: Lake, symbols: str | None, universe: str | None, name: str | None) -> list[Instrument]:
@@ -75,7 +81,7 @@ def _by_source(
     config: Config, chosen: Sequence[Instrument], kinds: Sequence[str], name: str | None, base_url: str | None
 ) -> Iterator[tuple[Source, tuple[Instrument, ...]]]:
     for venue, group in groupby(sorted(chosen), key=lambda i: i.venue):
-        mine, tellers = tuple(group), [name] if name else source_names(config, venue)
+        mine, tellers = tuple(group), [name.removesuffix(ARCHIVE)] if name else source_names(config, venue)
         made = [source(config, teller, base_url=base_url) for teller in tellers]
         told = [s for s in made if s.venue == venue and of_source(s, kinds)]
         if not told:
@@ -103,11 +109,14 @@ def sync(asked: WantedValues, progress: Progress) -> Run:
 
 
 def _tasks(asked: WantedValues, src: Source, mine: Sequence[Instrument]) -> Iterator[ValueTask]:
-    values = asked.lake.store.values
+    values, now = asked.lake.store.values, asked.lake.store.clock()
+    held = of_archive(archive(asked.lake.config, src) if asked.files else None, asked.names)
     for teller in of_source(src, asked.names):
         known = {} if asked.again else values.answered(teller.value)
         until = {} if asked.again else values.asked_until(teller.value)
-        yield from tasks(teller, mine, asked.span, known, until)
+        yield from tasks(
+            teller, mine, asked.span, known, until, archive=held.get(teller.value), pages=asked.pages, now=now
+        )
 
 
 def _carry_out(asked: WantedValues, run: Run, src: Source, found: Sequence[ValueTask]) -> list[ValueOutcome]:
@@ -124,7 +133,7 @@ def _unanswered(asked: WantedValues, outcome: ValueOutcome) -> list[str]:
     """What of the span no answer speaks for, though none failed: as the store has it now."""
     end = min(asked.span.end, outcome.until) - AGES[outcome.name]
     known = asked.lake.store.values.answered(outcome.name).get(str(outcome.instrument), SpanSet.of())
-    left = SpanSet.of(Span(asked.span.start, max(asked.span.start, end))) - known - SpanSet.of(*outcome.residual)
+    left = SpanSet.of(Span(asked.span.start, max(asked.span.start, end))) - known - outcome.untold
     return [f"no answer for {span}" for span in left] if not outcome.errors else []
 
 
@@ -136,7 +145,8 @@ def _account(asked: WantedValues, run: Run, outcomes: Sequence[ValueOutcome]) ->
             for instrument in mine:
                 key = (teller.value, str(instrument))
                 _line(run, done.get(key) or ValueOutcome(teller.value, instrument))
-    run.audit.residual += [_residual(o, span) for o in outcomes for span in o.residual]
+    for outcome in outcomes:
+        run.audit.residual += [_residual(outcome, s, why) for why, told in outcome.residual.items() for s in told]
 
 
 def _line(run: Run, outcome: ValueOutcome) -> None:
@@ -148,10 +158,10 @@ def _line(run: Run, outcome: ValueOutcome) -> None:
     run.audit.errors += [{"series": name, "span": "", "error": error} for error in outcome.errors]
 
 
-def _residual(outcome: ValueOutcome, span: Span) -> dict[str, str]:
+def _residual(outcome: ValueOutcome, span: Span, reason: str) -> dict[str, str]:
     return {
         "instrument": str(outcome.instrument), "name": outcome.name, "start": iso(span.start), "end": iso(span.end),
-        "reason": "the source tells nothing so far back",
+        "reason": reason,
     }  # fmt: skip
 
 

@@ -27,11 +27,11 @@ def picked(series: Series, spans: SpanSet, offers: Sequence[Offer], source: Sour
     folders: dict[str, float] = defaultdict(float)
     for offer in worth:
         folders[offer.folder] += saved[offer.span]
-    return list(_runs([offer for offer in worth if folders[offer.folder] > ROUND_TRIP]))
+    return list(runs([offer for offer in worth if folders[offer.folder] > ROUND_TRIP]))
 
 
-def _runs(offers: Sequence[Offer]) -> Iterator[tuple[Offer, ...]]:
-    """Step 3."""
+def runs(offers: Sequence[Offer]) -> Iterator[tuple[Offer, ...]]:
+    """Step 3: files by time, those of one task together."""
     cuts = [0]
     for at, (before, after) in enumerate(pairwise(offers), 1):
         follows = before.folder == after.folder and before.span.end == after.span.start

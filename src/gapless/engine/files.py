@@ -14,7 +14,8 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -24,14 +25,29 @@ from gapless.engine.plan import Task
 from gapless.engine.walk import Kept, Tally, digest_of, opens_of, present
 from gapless.errors import SourceError
 from gapless.events import Fetched
-from gapless.protocols import Answer, Archive, Offer, Page
+from gapless.protocols import Answer, Archive, Endpoint, Http, Offer, Page
 from gapless.spans import Span, SpanSet
 
+_ATTEMPTS = 5  # of one file, before what it holds is asked for in another way
 
-class Lists:
-    """An archive, and what it says it has of the files of ``tasks``."""
 
-    def __init__(self, archive: Archive, http: Paced, tasks: Iterable[Task]) -> None:
+class Listed(Protocol):
+    """Any archive: what a folder of it holds can be asked."""
+
+    async def digests(self, http: Http, offers: Sequence[Offer]) -> Mapping[str, str]: ...
+
+
+class OfFiles(Protocol):
+    """A task of any archive."""
+
+    @property
+    def files(self) -> tuple[Offer, ...]: ...
+
+
+class Folders:
+    """What an archive says it has of the files of ``tasks``."""
+
+    def __init__(self, archive: Listed, http: Paced, tasks: Iterable[OfFiles]) -> None:
         self.archive, self.http = archive, http
         self._wanted: dict[str, list[Offer]] = defaultdict(list)
         for offer in (offer for task in tasks for offer in task.files):
@@ -53,6 +69,24 @@ class Lists:
             return None
         tally.pages += 1
         return known
+
+
+class Lists(Folders):
+    """The same of an archive of bars."""
+
+    archive: Archive
+
+    def __init__(self, archive: Archive, http: Paced, tasks: Iterable[OfFiles]) -> None:
+        super().__init__(archive, http, tasks)
+
+
+def beside(http: Paced, archive: Endpoint) -> Paced:
+    """Paced by the archive's own limits, over the same session, with less patience: mostly there is another way.
+
+    A file that stays damaged is not asked for often, and an archive that does not answer is not waited for.
+    """
+    patience = replace(http.patience, attempts=min(_ATTEMPTS, http.patience.attempts), outage=0.0, longest_pause=60.0)
+    return Paced(archive, http.session, patience=patience, observer=http.observer, stop=http.stop, clock=http.clock)
 
 
 @dataclass(slots=True)

@@ -1,7 +1,8 @@
 """Fetching values at times: the pages of a span become durable one by one, each with what its answer proves.
 
-1. ``tasks`` says what is missing: the wanted span without what was answered, and without an end where nothing is due.
-2. Workers share one paced connection for each kind of values, whose limits are its own; a task is walked page by page.
+1. ``value_tasks`` says what is missing, and whether pages or the files of an archive are asked for it.
+2. Workers share one paced connection for each kind of values, whose limits are its own; a task is walked page by page,
+   or read file by file (``value_files``).
 3. What an answer proves: that before its last value there are no others than its own. Silence after it is believed
    when a second answer has nothing there either, and when it is older than a value may be: so a value is absent because
    a later one came, or because it was not there twice, and late.
@@ -12,83 +13,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol, runtime_checkable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import polars as pl
 
-from gapless.bars import TS
 from gapless.engine.backfill import signals
 from gapless.engine.budget import window_of
 from gapless.engine.fetch import Paced, Patience, opened, wall_clock
+from gapless.engine.files import Folders, beside
+from gapless.engine.value_files import NOTHING, ValueFiles, received
+from gapless.engine.value_tasks import MARGIN, NO_FILE, TOO_OLD, ValueOutcome, ValueTask
 from gapless.engine.venue import Venue
-from gapless.errors import Faulty, Interrupted, SourceError
+from gapless.errors import Interrupted, SourceError
 from gapless.events import Observer, nobody
 from gapless.protocols import Clock, Counts, Http, Source, ValueAnswer, ValuePage, ValueSource
-from gapless.series import Instrument
-from gapless.spans import LATEST, MINUTE, Span, SpanSet
+from gapless.spans import LATEST, Span, SpanSet
 from gapless.values import AGES
 
-_MARGIN = 2 * MINUTE  # what was due so shortly before it was asked for may not have been there yet
-
 Keep = Callable[[ValueAnswer, pl.DataFrame], Counts]
-
-
-@runtime_checkable
-class TellsValues(Protocol):
-    """A source that tells values beside bars."""
-
-    def values(self) -> Sequence[ValueSource]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class ValueTask:
-    """A span of one kind of values of one instrument."""
-
-    source: ValueSource
-    instrument: Instrument
-    span: Span
-
-
-@dataclass(slots=True)
-class ValueOutcome:
-    """How it went for one kind of values of one instrument.
-
-    ``residual``: what the source no longer tells. ``until``: what the venue's clock showed when it was asked.
-    """
-
-    name: str
-    instrument: Instrument
-    counts: Counts = field(default_factory=Counts)
-    requests: int = 0
-    bytes: int = 0
-    errors: list[str] = field(default_factory=list)
-    residual: list[Span] = field(default_factory=list)
-    until: int = LATEST
-
-
-def of_source(source: Source, names: Collection[str]) -> list[ValueSource]:
-    """Who tells the values of these names beside a source."""
-    told = source.values() if isinstance(source, TellsValues) else ()
-    return [one for one in told if one.value in names]
-
-
-def tasks(
-    source: ValueSource, instruments: Sequence[Instrument], span: Span, answered: Mapping[str, SpanSet],
-    asked_until: Mapping[str, int],
-) -> list[ValueTask]:  # fmt: skip
-    """Step 1. ``answered`` and ``asked_until`` by instrument; empty to ask for everything again."""
-    found = []
-    for instrument in instruments:
-        missing = SpanSet.of(span) - answered.get(str(instrument), SpanSet.of())
-        until = asked_until.get(str(instrument), span.start) - _MARGIN
-        for part in missing:
-            due = (part.end - 1) // source.every * source.every
-            tail = part.end == span.end and str(instrument) in answered
-            if not (tail and due <= max(part.start, until)):
-                found.append(ValueTask(source, instrument, part))
-    return found
 
 
 def run_values(
@@ -106,7 +49,8 @@ def run_values(
 
     async def main() -> tuple[list[ValueOutcome], bool]:
         stop = asyncio.Event()
-        wide = sum(one.limits.concurrency for one in {id(t.source): t.source for t in wanted}.values())
+        asked = {id(one): one for task in wanted for one in (task.source, task.archive if task.files else None) if one}
+        wide = sum(one.limits.concurrency for one in asked.values())
         with signals(stop):
             async with opened(
                 source, patience=patience, observer=observer, stop=stop, concurrency=wide or 1, clock=clock
@@ -127,13 +71,18 @@ class ValueJob:
         self.venue, self.keep, self.run, self.done = venue, keep, run, done
         self.outcomes: dict[tuple[str, str], ValueOutcome] = {}
         self._writing = asyncio.Lock()
+        self._pacers: dict[int, Paced] = {}
 
     async def work(self, wanted: Sequence[ValueTask]) -> None:
-        """All tasks; those of one source of values at its own pace. Raises LakeError when the store fails."""
+        """All tasks; those of one source, or archive, of values at its own pace. Raises LakeError of the store."""
         workers = []
-        for one in {id(t.source): t.source for t in wanted}.values():
-            paced, mine = self._paced(one), iter([t for t in wanted if t.source is one])
-            workers += [asyncio.create_task(self._worker(paced, mine)) for _ in range(one.limits.concurrency)]
+        for one in {id(t.source): t.source for t in wanted if not t.files}.values():
+            mine = iter([t for t in wanted if t.source is one and not t.files])
+            workers += [asyncio.create_task(self._worker(mine)) for _ in range(one.limits.concurrency)]
+        for shelf in {id(t.archive): t.archive for t in wanted if t.archive and t.files}.values():
+            of_it = [t for t in wanted if t.archive is shelf and t.files]
+            folders, mine = Folders(shelf, beside(self.venue.http, shelf), of_it), iter(of_it)
+            workers += [asyncio.create_task(self._worker(mine, folders)) for _ in range(shelf.limits.concurrency)]
         try:
             await asyncio.gather(*workers)
         finally:
@@ -142,6 +91,11 @@ class ValueJob:
             await asyncio.gather(*workers, return_exceptions=True)
 
     def _paced(self, source: ValueSource) -> Paced:
+        if id(source) not in self._pacers:
+            self._pacers[id(source)] = self._new_pace(source)
+        return self._pacers[id(source)]
+
+    def _new_pace(self, source: ValueSource) -> Paced:
         http = self.venue.http
         paced = Paced(
             source, http.session, patience=http.patience, observer=http.observer, stop=http.stop, clock=http.clock
@@ -149,19 +103,33 @@ class ValueJob:
         paced.window = window_of(source.base_url.rstrip("/") + source.path, source.limits)  # a limit of this path alone
         return paced
 
-    async def _worker(self, paced: Paced, mine: Iterator[ValueTask]) -> None:
+    async def _worker(self, mine: Iterator[ValueTask], folders: Folders | None = None) -> None:
         while not self.venue.http.stop.is_set() and (task := next(mine, None)) is not None:
             key = (task.source.value, str(task.instrument))
             outcome = self.outcomes.setdefault(key, ValueOutcome(task.source.value, task.instrument))
-            walk = _Walk(task, paced, self.venue, outcome, self._store, self.run)
             try:
-                await walk.run()
+                left = await self._from_files(task, outcome, folders) if folders else SpanSet.of(task.span)
+                for span in left if task.pages else ():
+                    await self._by_pages(replace(task, span=span), outcome)
             except Interrupted:
                 return
-            except SourceError as error:
-                outcome.errors.append(str(error))
-                await walk.failed(str(error))
+            if not task.pages and not folders:
+                outcome.left_out(left, NO_FILE)
             self.done(task)
+
+    async def _from_files(self, task: ValueTask, outcome: ValueOutcome, folders: Folders) -> SpanSet:
+        assert task.archive is not None
+        files = ValueFiles(task, task.archive, folders, outcome, self._store, self.run)
+        await files.run()
+        return files.left
+
+    async def _by_pages(self, task: ValueTask, outcome: ValueOutcome) -> None:
+        walk = _Walk(task, self._paced(task.source), self.venue, outcome, self._store, self.run)
+        try:
+            await walk.run()
+        except SourceError as error:
+            outcome.errors.append(str(error))
+            await walk.failed(str(error))
 
     async def _store(self, answer: ValueAnswer, frame: pl.DataFrame) -> Counts:
         async with self._writing:
@@ -211,12 +179,12 @@ class _Walk:
         if self.at >= end or self.last is None or self.at > self.last + 1:
             return self.at >= end
         every, fresh = self.task.source.every, end > self.venue.now() - AGES[self.task.source.value]
-        return (end - 1) // every <= self.last // every or (fresh and end - self.last <= self.step + _MARGIN)
+        return (end - 1) // every <= self.last // every or (fresh and end - self.last <= self.step + MARGIN)
 
     async def failed(self, error: str) -> None:
         """Note that the rest of the task was asked for in vain."""
         rest = Span(self.at, max(self.at, self.task.span.end))
-        await self.store(self._answer(rest, None, 0, error), _NOTHING)
+        await self.store(self._answer(rest, None, 0, error), NOTHING)
 
     def _clip(self) -> None:
         """What lies further back than can be asked is left out, and said."""
@@ -224,7 +192,7 @@ class _Walk:
         oldest = self.at if reach is None else self.venue.now() - reach
         if oldest > self.at:
             self.at = min(-(-oldest // every) * every, self.task.span.end)
-            self.outcome.residual.append(Span(self.task.span.start, self.at))
+            self.outcome.left_out(SpanSet.of(Span(self.task.span.start, self.at)), TOO_OLD)
 
     async def _page(self, span: Span) -> ValuePage:
         source, instrument = self.task.source, self.task.instrument
@@ -253,21 +221,3 @@ class _Walk:
         return ValueAnswer(
             source.name, source.value, self.task.instrument, asked, answered, rows, self.attempts, error, self.name, now
         )
-
-
-_NOTHING = pl.DataFrame(schema={"ts": TS, "value": pl.Float64()})
-
-
-def received(page: ValuePage, source: ValueSource, instrument: Instrument, span: Span) -> ValuePage:
-    """The page, if it is what was asked for; raises Faulty, so that it is asked for again and never stored."""
-    ts = page.frame["ts"].to_physical().to_numpy()
-    fault = ""
-    if len(ts) and not (span.start <= ts.min() and ts.max() < page.covered.end):
-        fault = "the answer holds values outside the asked span"
-    elif (ts[1:] <= ts[:-1]).any():
-        fault = "the values of the answer are not in order, each once"
-    elif not span.start == page.covered.start < page.covered.end <= span.end:
-        fault = f"the answer claims {page.covered}, which was not asked"
-    if fault:
-        raise Faulty(f"{source.name} {source.value} {instrument} {span}: {fault}.")
-    return page

@@ -32,19 +32,19 @@ except ImportError:  # a machine it is not made for
 
 from gapless.bars import TS, empty
 from gapless.errors import Faulty, Refused, SourceError, Throttled
-from gapless.protocols import Http, Limits, Offer, Page
+from gapless.protocols import Http, Limits, Offer, Page, ValueArchive
 from gapless.series import Series
 from gapless.sources.reading import MICROS_FROM, head
 from gapless.spans import DAY, HOUR, Span, parse_time, to_datetime
 
 ADDRESS = "https://data.binance.vision"
 BUCKET = "https://s3-ap-northeast-1.amazonaws.com/data.binance.vision/"
-_ROW_BYTES = 32  # of a zipped minute
+ROW_BYTES = 32  # of a zipped minute
 _ENCRYPTED = 1  # a flag of a zip's member
 _LENGTHS, _HEADER = 26, 30  # in a member's header: where the lengths of its name and extra field are; its own length
 _LONGEST_ROW = 400  # bytes of text; a file that would unpack to more is no archive of bars
-_MONTH_AFTER = DAY  # after the first Monday of the next month
-_DAY_AFTER = 12 * HOUR  # after the day's end
+MONTH_AFTER = DAY  # after the first Monday of the next month
+DAY_AFTER = 12 * HOUR  # after the day's end
 
 _COLUMNS: dict[str, pl.DataType] = {
     "open_time": pl.Int64(), "open": pl.Float64(), "high": pl.Float64(), "low": pl.Float64(), "close": pl.Float64(),
@@ -98,20 +98,20 @@ class BinanceArchive:
         return list(self._offers(series, span.intersect(Span(span.start, max(span.start, now))), now))
 
     def _offers(self, series: Series, span: Span, now: int) -> Iterator[Offer]:
-        for month in _months(span):
-            if _first_monday(month.end) + _MONTH_AFTER <= now:
+        for month in months(span):
+            if first_monday(month.end) + MONTH_AFTER <= now:
                 yield self._offer(series, month, "monthly", "%Y-%m")
                 continue
             wanted = month.intersect(span)
             for at in range(wanted.start // DAY * DAY, wanted.end, DAY):
-                if at + DAY + _DAY_AFTER <= now:
+                if at + DAY + DAY_AFTER <= now:
                     yield self._offer(series, Span(at, at + DAY), "daily", "%Y-%m-%d")
 
     def _offer(self, series: Series, span: Span, kind: str, form: str) -> Offer:
         symbol, timeframe = series.instrument.symbol, series.timeframe
         folder = f"{self.root}/{kind}/klines/{symbol}/{timeframe}"
         name = f"{symbol}-{timeframe}-{to_datetime(span.start).strftime(form)}.zip"
-        return Offer(self.name, folder, name, span, span.bars(timeframe) * _ROW_BYTES)
+        return Offer(self.name, folder, name, span, span.bars(timeframe) * ROW_BYTES)
 
     async def digests(self, http: Http, offers: Sequence[Offer]) -> Mapping[str, str]:
         """The MD5 of each file that the bucket lists, by name. All ``offers`` lie in one folder."""
@@ -134,15 +134,28 @@ class BinanceArchive:
 
         ``digest`` as ``digests`` told it; None, or one that differs: the file's own checksum decides.
         """
+        body = await self.file(http, offer, digest)
+        if body is None:
+            return Page(empty(), Span(offer.span.start, offer.span.start))
+        frame = await asyncio.to_thread(_frame, f"{self.name} {offer.name}", body, series, offer)
+        return Page(frame, offer.span, len(body))
+
+    async def file(self, http: Http, offer: Offer, digest: str | None) -> bytes | None:
+        """The bytes of a file that are what their digest says; None when it is not there."""
         path = f"/{offer.folder}/{offer.name}"
         try:
             body = await http.get(path, {}, weight=0)
         except _Absent:
-            return Page(empty(), Span(offer.span.start, offer.span.start))
+            return None
         if not digest or hashlib.md5(body, usedforsecurity=False).hexdigest() != digest:
             await self._checked(http, path, body)
-        frame = await asyncio.to_thread(_frame, f"{self.name} {offer.name}", body, series, offer)
-        return Page(frame, offer.span, len(body))
+        return body
+
+    def values(self) -> Sequence[ValueArchive]:
+        """The archives of values at times, of the same market."""
+        from gapless.sources.binance_archive_values import archives_of
+
+        return archives_of(self) if self.venue == "BINANCEUSDM" else ()
 
     async def _checked(self, http: Http, path: str, body: bytes) -> None:
         try:
@@ -168,7 +181,7 @@ class BinanceArchive:
 
 def _frame(where: str, body: bytes, series: Series, offer: Offer) -> pl.DataFrame:
     """The bars of a zip, sorted, each once; Faulty when they cannot be what its name says."""
-    text = _unzipped(where, body, offer)
+    text = unzipped(where, body, offer)
     skip = 0 if text[:1].isdigit() else 1
     try:
         rows = pl.read_csv(text, has_header=False, skip_rows=skip, schema=_COLUMNS, quote_char=None)
@@ -187,7 +200,7 @@ def _frame(where: str, body: bytes, series: Series, offer: Offer) -> pl.DataFram
     return frame if (np.diff(opened) > 0).all() else _ordered(where, frame)
 
 
-def _unzipped(where: str, body: bytes, offer: Offer) -> bytes:
+def unzipped(where: str, body: bytes, offer: Offer) -> bytes:
     """The one member of the zip, by the name it must have."""
     wanted = offer.name.removesuffix(".zip") + ".csv"
     try:
@@ -195,7 +208,7 @@ def _unzipped(where: str, body: bytes, offer: Offer) -> bytes:
             (member,) = archive.infolist()
             if member.filename != wanted:
                 raise Faulty(f"{where}: holds '{member.filename}', not '{wanted}'.")
-            if member.file_size > (offer.bytes // _ROW_BYTES + 2) * _LONGEST_ROW:
+            if member.file_size > (offer.bytes // ROW_BYTES + 2) * _LONGEST_ROW:
                 raise Faulty(f"{where}: would unpack to {member.file_size:,} bytes.")
             packed = member.compress_type == zipfile.ZIP_DEFLATED and not member.flag_bits & _ENCRYPTED
             return _inflated(body, member) if packed else archive.read(member)
@@ -241,7 +254,7 @@ def _listing(name: str, body: bytes) -> tuple[dict[str, str], str]:
     return found, last if root.findtext("{*}IsTruncated", "false") == "true" else ""
 
 
-def _months(span: Span) -> Iterator[Span]:
+def months(span: Span) -> Iterator[Span]:
     """The months that ``span`` touches."""
     start = to_datetime(span.start).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     while span and (at := parse_time(start)) < span.end:
@@ -249,6 +262,6 @@ def _months(span: Span) -> Iterator[Span]:
         yield Span(at, parse_time(start))
 
 
-def _first_monday(at: int) -> int:
+def first_monday(at: int) -> int:
     """The first Monday from midnight ``at`` on."""
     return at + -to_datetime(at).weekday() % 7 * DAY

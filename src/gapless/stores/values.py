@@ -83,8 +83,8 @@ class Values:
             source = _number(db, "source", ("name",), (answer.source,))
             counts, changed = _store(db, series, source, list(zip(times, values, strict=True)), answer.known_at)
             _log(db, series, answer, changed)
-            if answer.answered:
-                _join(db, series, answer.answered)
+            for span in SpanSet.of(answer.answered) - answer.holes if answer.answered else ():
+                _join(db, series, span)
         return counts
 
     # ------------------------------------------------------------ reading
