@@ -15,7 +15,7 @@ from gapless.bars import TS
 from gapless.config import parse
 from gapless.errors import UnknownName
 from gapless.series import Instrument, Series
-from gapless.spans import DAY, Span, Timeframe, parse_time
+from gapless.spans import DAY, MINUTE, Span, Timeframe, parse_time
 from gapless.stores import flags
 
 D1 = Timeframe.parse("1d")
@@ -91,6 +91,18 @@ def test_a_split_that_the_lake_knows_is_no_flag(lake: Lake) -> None:
     assert [f.kind for f in look(lake).flags] == ["adjusted"]
 
 
+def test_the_evening_before_an_ex_date_is_still_at_the_old_price(lake: Lake) -> None:
+    """Hours after a winter's session lie after midnight UTC: the step is the next morning's, not at midnight."""
+    evening, morning = parse_time("2020-01-14T00:00Z"), parse_time("2020-01-14T14:30Z")
+    minutes = [*range(evening, evening + 60 * MINUTE, MINUTE), *range(morning, morning + 60 * MINUTE, MINUTE)]
+    old = days().head(120).with_columns(pl.Series("ts", minutes).cast(TS))
+    price = pl.when(pl.col("ts") < pl.lit(morning).cast(TS)).then(1.0).otherwise(0.25)
+    lake.write("XNAS:AAPL", "1m", old.with_columns(pl.col(n) * price for n in ("open", "high", "low", "close")))
+    known = adjust.split("XNAS:AAPL", parse_time("2020-01-14"), 4)
+    lake.store.meta.actions.store([known], now=lake.store.clock())
+    assert quality(lake, None, [Timeframe.parse("1m")]).flags == []
+
+
 def test_a_witness_is_heard_about_flags(lake: Lake, tmp_path: Path) -> None:
     """A second lake that differs makes a flag certain; one that has the same bars makes it unlikely."""
     lake.write("XNAS:AAPL", "1d", days(1.25, 100, 101))
@@ -115,7 +127,9 @@ def test_the_worst_series_come_first_and_the_table_has_every_flag(lake: Lake) ->
     assert (told["series"][1]["score"], told["series"][1]["validated"]) == (1.0, 1.0)
     assert report.table.columns[:5] == ["instrument", "timeframe", "start", "end", "kind"]
     assert report.table.height == 1
-    assert quality(lake, [Instrument.parse("XNAS:GOOD")], [D1]).table.height == 0
+    nothing = quality(lake, [Instrument.parse("XNAS:GOOD")], [D1]).table
+    assert (nothing.height, nothing.schema) == (0, report.table.schema)  # who reads it need not ask
+    assert report.table["start"].dtype == TS
 
 
 def test_an_instrument_that_is_not_there_is_told(lake: Lake) -> None:

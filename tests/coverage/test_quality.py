@@ -90,6 +90,16 @@ def test_a_split_that_prices_do_not_show_is_told() -> None:
     assert find(walk(DAYS), DAYS, [Change(START - 90 * DAY, 0.25), Change(at(DAYS, 900).start, 0.25)]) == []
 
 
+def test_a_bar_with_the_prices_of_both_sides_of_a_split_is_told() -> None:
+    """As the first trade of a morning printed at the old price: the step is inside the bar, not before it."""
+    bars = scaled(walk(DAYS), 300, None, 0.25, *PRICES).with_row_index()
+    first, old = pl.col("index") == 300, pl.col("open") * 4
+    bars = bars.with_columns(pl.when(first).then(old).otherwise(n).alias(n) for n in ("open", "high")).drop("index")
+    (flag,) = find(bars, DAYS, [Change(at(DAYS, 300).start, 0.25)])
+    assert (flag.kind, flag.span) == ("split", at(DAYS, 300))
+    assert "holds both prices" in flag.evidence[0]
+
+
 def test_a_genuine_gap_is_no_flag_and_a_silent_one_is() -> None:
     """A fifth lost overnight: with eight times the turnover it is news, with the usual one somebody's mistake."""
     fallen = scaled(walk(DAYS), 300, None, 0.8, *PRICES)

@@ -16,10 +16,12 @@ from typing import Any
 
 import polars as pl
 
+from gapless.app.adjusting import cut_of
 from gapless.app.coverage import check_known
 from gapless.app.lake import Lake
 from gapless.app.runs import Run, running
 from gapless.app.witnesses import witness
+from gapless.bars import TS
 from gapless.coverage.quality import Change, Flag, find, refused, weighed
 from gapless.coverage.score import Score, score
 from gapless.observe.progress import Progress
@@ -28,6 +30,10 @@ from gapless.spans import EARLIEST, LATEST, Span, SpanSet, Timeframe
 from gapless.stores import flags as kept
 from gapless.stores.lake import Lake as Store
 
+_FLAGS = {
+    "instrument": pl.String, "timeframe": pl.String, "start": pl.Int64, "end": pl.Int64, "kind": pl.String,
+    "size": pl.Float64, "evidence": pl.String, "confidence": pl.Float64,
+}  # fmt: skip
 _ALWAYS = Span(EARLIEST, LATEST)
 
 
@@ -46,9 +52,12 @@ class Report:
 
     @property
     def table(self) -> pl.DataFrame:
-        """One row a flag."""
-        rows = [f.to_dict() | {"evidence": "; ".join(f.evidence)} for f in self.flags]
-        return pl.DataFrame(rows, schema_overrides={"size": pl.Float64, "confidence": pl.Float64})
+        """One row a flag: instrument, timeframe, start, end, kind, size, evidence, confidence."""
+        rows = [
+            f.to_dict() | {"start": f.span.start, "end": f.span.end, "evidence": "; ".join(f.evidence)}
+            for f in self.flags
+        ]
+        return pl.DataFrame(rows, schema=_FLAGS, orient="row").cast({"start": TS, "end": TS})
 
 
 def quality(
@@ -91,7 +100,9 @@ def _names(
 
 def _look(lake: Lake, series: Series, bars: pl.DataFrame, span: Span, bad: dict[int, list[str]]) -> list[Flag]:
     """Everything that can be said of one series by itself."""
-    changes = [Change(a.ex, float(a.factor)) for a in lake.store.meta.actions.of([str(series.instrument)])]
+    actions = lake.store.meta.actions.of([str(series.instrument)])
+    cut = cut_of(lake.config, series.instrument.venue, series.timeframe) if actions else int  # who has none needs none
+    changes = [Change(cut(a.ex), float(a.factor)) for a in actions]
     there = set(bars["ts"].to_physical().to_list()) if bad else set()
     rows = [refused(series, ts, why) for ts, why in bad.items() if span.start <= ts < span.end and ts not in there]
     return sorted([*rows, *find(bars, series, changes)], key=lambda f: (f.span.start, f.kind))

@@ -13,7 +13,7 @@
    repeats itself by chance.
 6. Volume many times the usual while the price hardly moves, or a price that moves without volume, is ``volume``.
 7. A corporate action explains the step of its date and size; where prices do not step at a split, the series is
-   ``adjusted`` already, or the table of actions is wrong.
+   ``adjusted`` already, or the table of actions is wrong. Where they step inside a bar, it holds both prices.
 """
 
 from __future__ import annotations
@@ -332,16 +332,21 @@ def refused(series: Series, ts: int, reasons: Sequence[str]) -> Flag:
 
 
 def _unseen(tape: _Tape, changes: Sequence[Change]) -> Iterator[Flag]:
-    """Step 7: a split of the table between two bars that are there, where the price does not step."""
+    """Step 7: a split of the table where the price does not step, or steps inside a bar and not between two."""
+    points = np.log(np.stack((tape.open, tape.close), axis=1).ravel())
     for change in changes:
         at = int(np.searchsorted(tape.ts, change.at))
         if not 0 < at < len(tape.ts) or abs(math.log(change.factor)) < math.log(1.5):
             continue
-        near = slice(max(1, at - 3), at + 4)
-        moved = np.log(tape.open[1:] / tape.close[:-1])[near.start - 1 : near.stop - 1]
-        if np.min(np.abs(moved - math.log(change.factor))) > 0.3:
-            text = f"the table of actions has {_times(change.factor)} the price before here; prices do not step"
-            yield Flag(tape.series, tape.span(at, at), "adjusted", change.factor, (text,), 0.8)
+        first = 2 * max(1, at - 3)  # the open of a bar near
+        off = np.abs(np.diff(points[first - 1 : 2 * (at + 4)]) - math.log(change.factor))
+        bar, inside = (first + int(np.argmin(off))) // 2, int(np.argmin(off)) % 2 == 1
+        said = f"the table of actions has {_times(change.factor)} the price before here"
+        if off.min() > 0.3:
+            yield Flag(tape.series, tape.span(at, at), "adjusted", change.factor, (f"{said}; prices do not step",), 0.8)
+        elif inside:
+            text = f"{said}, and this bar holds both prices"
+            yield Flag(tape.series, tape.span(bar, bar), "split", change.factor, (text,), 0.95)
 
 
 # ---------------------------------------------------------------- other witnesses
