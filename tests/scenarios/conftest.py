@@ -266,6 +266,17 @@ class Venue:
             "--base-url", self.sim.url, "--json",
         )  # fmt: skip
 
+    def when_asked(self, times: int, do: Callable[[], object]) -> None:
+        """Do something before so manieth a request from now is answered."""
+        handle, left = self.sim.exchange.handle, iter(range(times - 1, -1, -1))
+
+        def handled(*words: Any) -> Any:
+            if next(left, -1) == 0:
+                do()
+            return handle(*words)
+
+        self.sim.exchange.handle = handled  # type: ignore[method-assign]
+
     def truth(self, symbols: Sequence[str] = (), timeframe: Timeframe = M1) -> pl.DataFrame:
         """What the lake must hold in the end."""
         frames = [self.sim.market.truth(s, timeframe, self.span) for s in symbols or self.symbols]

@@ -14,15 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from inside import strike
+
 KEY = ["instrument", "ts"]
-
-
-def signal_when(process, number: int, seen) -> None:
-    """Send a signal as soon as ``seen()`` is true, or the process has ended."""
-    while not seen() and process.poll() is None:
-        time.sleep(0.002)
-    if process.poll() is None:
-        os.kill(process.pid, number)
 
 
 def catches(process, number: int) -> bool:
@@ -35,17 +29,13 @@ def catches(process, number: int) -> bool:
     return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
-def size(path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_backfill_keeps_what_it_fetched(shell, venue, check, number: int) -> None:
     """A signal in a backfill: exit 130, the pages fetched are stored, and the next run asks for the rest."""
     with venue(symbols=10, start="2024-05-15", end="2024-06-03") as v:
         truth, words = v.truth(), [*v.words()[:-1], "--source", "binance", "--json"]  # page by page
         process = shell.start(*words[:-1])  # as a person reads it
-        signal_when(process, number, lambda: v.sim.requests > 30)
+        v.when_asked(30, lambda: os.kill(process.pid, number))
         assert "run it again" in shell.end(process, code=130).out
         with shell.store() as store:
             kept = check(store, truth).height
@@ -71,9 +61,9 @@ def test_an_interrupted_import_keeps_whole_files(shell, files, truth_of, check, 
     """A signal in the middle of an import: exit 130, the lake is whole, and the same import again completes it."""
     truth = truth_of("2023-11-20", "2024-01-10")
     words = ("import", *map(str, files("in", truth, every="1d")), "--venue", "BINANCE", "--timeframe", "1m", "--json")
-    process = shell.start(*words)
-    signal_when(process, number, lambda: size(shell.lake / "tail.sqlite-wal") > 100_000)
-    done = shell.end(process, code=130)
+    shell.env = strike(shell.home, number, "open", "writer.lock", 20)
+    done = shell.run(*words, code=130)
+    shell.env = {}
     assert done.json["error"]["type"] == "Interrupted"
     assert "run the same command again" in done.json["error"]["hint"]
     with shell.store() as store:
@@ -146,9 +136,9 @@ def test_an_interrupted_build_says_so_and_goes_on(shell, files, truth_of) -> Non
         "1m",
         "--json",
     )
-    process = shell.start(*words)
-    signal_when(process, signal.SIGTERM, lambda: any(shell.lake.glob("features/*/1m/*.parquet")))
-    done = shell.end(process, code=130)
+    shell.env = strike(shell.home, signal.SIGTERM, "os.rename", "/features/", 2)
+    done = shell.run(*words, code=130)
+    shell.env = {}
     assert done.json["error"]["type"] == "Interrupted"
     rows = shell.run(*words, code=0).json["sets"][0]["rows"]
     assert 0 < rows <= truth.height

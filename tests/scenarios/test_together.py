@@ -8,10 +8,13 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 import gapless as gl
+from inside import strike
 
 KEY = ["instrument", "ts"]
 
@@ -87,8 +90,10 @@ def test_a_second_writer_waits_and_is_told_who_holds_the_lake(shell, files, trut
     small = ("import", *files("small", truth.tail(100)), "--venue", "BINANCE", "--timeframe", "1m", "--json")
     shell.run(*small, code=0)
     (shell.home / "gapless.toml").write_text("[lake]\npatience = 0.3\n")
+    plain, shell.env = shell.env, strike(shell.home, signal.SIGSTOP, "os.rename", ".staged-")  # it holds the lock
     first = shell.start(*big)
-    stop_inside_a_write(first, shell.lake)
+    shell.env = plain
+    stopped(first)
     began = time.monotonic()
     error = shell.run(*small, code=1).json["error"]
     assert time.monotonic() - began >= 0.3
@@ -96,45 +101,51 @@ def test_a_second_writer_waits_and_is_told_who_holds_the_lake(shell, files, trut
     assert f"is being written by process {first.pid} (write)" in error["message"]
     assert error["hint"]
     assert shell.run("status", "--json", code=0).json["series"]  # readers do not wait
-    (shell.home / "gapless.toml").write_text("[lake]\npatience = 30.0\n")
+    (shell.home / "gapless.toml").write_text("[lake]\npatience = 120.0\n")
     second = shell.start(*small)
-    time.sleep(0.5)
-    assert second.poll() is None  # it waits
+    while not waits(second):
+        assert second.poll() is None
+        time.sleep(0.02)
     os.kill(first.pid, signal.SIGCONT)
     shell.end(second, code=0)
     shell.end(first, code=0)
     assert shell.rows().sort(KEY).equals(truth)
 
 
-def stop_inside_a_write(process, lake) -> None:
-    """SIGSTOP while the process holds the writer's lock and stages a file."""
-    while process.poll() is None:
-        if any(lake.glob("bars/1m/.staged-*")):
-            os.kill(process.pid, signal.SIGSTOP)
-            return
-        time.sleep(0.0003)
-    raise AssertionError("it ended before it could be stopped")
+def stopped(process) -> None:
+    """Wait until a process has stopped itself."""
+    pid, status = os.waitpid(process.pid, os.WUNTRACED)
+    assert (pid, os.WIFSTOPPED(status)) == (process.pid, True), "it ended before it was stopped"
+
+
+def waits(process) -> bool:
+    """Has it opened the file whose lock somebody else holds?"""
+    with suppress(OSError):  # it closes and opens others meanwhile
+        return any(os.readlink(fd).endswith("writer.lock") for fd in Path(f"/proc/{process.pid}/fd").iterdir())
+    return False
 
 
 OPEN_AT = """
-import sys, time
-from pathlib import Path
-import gapless as gl
-gl.open
+import sys
 from gapless.app import Lake
-while time.time() < float(sys.argv[2]):
-    pass
+print("ready", file=sys.stderr, flush=True)
+sys.stdin.read()  # until all are let go at once
 lake = Lake(sys.argv[1])
 with lake.store.writing("say hello"):
-    lake.store.meta.start_run(sys.argv[3], "import", 0)
+    lake.store.meta.start_run(sys.argv[2], "import", 0)
 """
 
 
 def test_many_processes_may_open_a_new_lake_at_the_same_instant(tmp_path) -> None:
     """Six processes that open a lake which is not there yet, at one instant, all get it and can all write."""
     for turn in range(2):
-        at = time.time() + 1.0
-        words = [sys.executable, "-c", OPEN_AT, str(tmp_path / f"lake{turn}"), str(at)]
-        processes = [subprocess.Popen([*words, str(n)], stderr=subprocess.PIPE, text=True) for n in range(6)]
+        gate, opener = os.pipe()
+        words = [sys.executable, "-c", OPEN_AT, str(tmp_path / f"lake{turn}")]
+        processes = [
+            subprocess.Popen([*words, str(n)], stdin=gate, stderr=subprocess.PIPE, text=True) for n in range(6)
+        ]
+        assert [p.stderr.readline() for p in processes if p.stderr] == ["ready\n"] * 6
+        os.close(opener)
+        os.close(gate)
         assert [p.communicate()[1] for p in processes] == [""] * 6
         assert len(gl.open(tmp_path / f"lake{turn}").store.meta.runs()) == 6
