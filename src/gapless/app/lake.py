@@ -10,7 +10,7 @@ import polars as pl
 
 from gapless.adjust import Adjust
 from gapless.app import adjusting, coverage, fills
-from gapless.app.runs import run_line, running
+from gapless.app.runs import run_line, running, runs
 from gapless.bars import EXTRAS, SCHEMA, TS, as_polars
 from gapless.config import Config
 from gapless.coverage.gap import Gap
@@ -195,10 +195,10 @@ class Lake:
 
     def status(self, timeframes: Sequence[str] | str | None = None) -> dict[str, Any]:
         """The completeness matrix and the last run, in the shape of ``gapless status --json``."""
-        runs = self.store.meta.runs(1)
+        last = runs(self.store, 1)
         return {
             "series": coverage.status(self.store, self.config, self._timeframes(timeframes)),
-            "last_run": run_line(runs[0]) if runs else None,
+            "last_run": run_line(last[0]) if last else None,
         }
 
     def why(self, instrument: str, timeframe: str, time: str | datetime | int) -> dict[str, Any]:

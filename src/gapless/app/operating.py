@@ -6,7 +6,8 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,10 +15,14 @@ from typing import Any
 
 from gapless.app.lake import Lake
 from gapless.app.markets import market, patience, source
-from gapless.app.runs import run_line
+from gapless.app.runs import run_line, runs
 from gapless.config import find, load
 from gapless.engine.backfill import clock_skew
 from gapless.errors import GaplessError, UnknownName
+from gapless.observe.audit import Audit
+from gapless.protocols import Counts
+from gapless.series import Series
+from gapless.spans import iso
 from gapless.stores.lake import Lake as Store
 from gapless.stores.maintain import verify
 
@@ -29,7 +34,7 @@ Finding = tuple[str, str, str]
 def audit_lines(lake: Lake, limit: int) -> list[dict[str, Any]]:
     """Runs, newest first: name, verb, times, outcome, totals."""
     lines = []
-    for row in lake.store.meta.runs(limit):
+    for row in runs(lake.store, limit):
         document = json.loads(row["document"])
         told = {"seconds": document.get("seconds"), "bytes": document.get("bytes")}
         lines.append(run_line(row) | told | {"totals": document.get("totals", {})})
@@ -37,13 +42,31 @@ def audit_lines(lake: Lake, limit: int) -> list[dict[str, Any]]:
 
 
 def audit_document(lake: Lake, run: str) -> dict[str, Any]:
-    """The document of one run, by its name or an unambiguous beginning of it."""
-    names = sorted(p.stem for p in (lake.path / "audit").glob("*.json"))
+    """The document of one run, by its name or an unambiguous beginning of it.
+
+    One that has not ended, or was killed, wrote none: then what the ledger knows of it.
+    """
+    names = sorted({p.stem for p in (lake.path / "audit").glob("*.json")} | {*lake.store.meta.run_names()})
     found = [n for n in names if n.startswith(run)]
     if len(found) != 1:
         raise UnknownName("run", run, names[-8:], hint=f"{len(found)} runs begin like that; gapless audit lists them")
-    document: dict[str, Any] = json.loads((lake.path / "audit" / f"{found[0]}.json").read_text(encoding="utf-8"))
+    path = lake.path / "audit" / f"{found[0]}.json"
+    if not path.exists():
+        return _unwritten(lake, next(row for row in runs(lake.store, len(names)) if row["id"] == found[0]))
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return document
+
+
+def _unwritten(lake: Lake, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The account of a run that wrote none: what it has put into the ledger."""
+    audit, last = Audit(row["id"], row["verb"], row["started"]), row["ended"] or row["started"]
+    for timeframe, name, rows, failed, known_at in lake.store.meta.heard(row["id"]):
+        series = Series.parse(name, timeframe)
+        audit.wrote({series: Counts(read=rows)}, {})
+        audit.per_series[series] = Counter(failed=failed)
+        audit.tally["failed"] += failed
+        last = max(last, known_at)
+    return audit.document(ended=last, outcome=row["outcome"], gaps=[]) | run_line(row) | {"heard_of": iso(last)}
 
 
 def examine(url: str | None, config: Path | None) -> list[Finding]:

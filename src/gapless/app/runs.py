@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from gapless.observe.audit import Audit, run_name, save
 from gapless.observe.progress import Progress, Silent
 from gapless.protocols import WriteReport
 from gapless.spans import iso
+from gapless.stores import underway
 from gapless.stores.lake import Lake as Store
 
 
@@ -60,7 +61,12 @@ def run_line(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "run": row["id"], "verb": row["verb"], "started": iso(row["started"]),
         "ended": iso(ended) if ended is not None else None, "outcome": row["outcome"],
-    }  # fmt: skip
+    } | {name: row[name] for name in ("process",) if name in row}  # fmt: skip
+
+
+def runs(store: Store, limit: int) -> list[dict[str, Any]]:
+    """Stored runs, newest first, each with what is true of it now: one whose process is gone is not running."""
+    return underway.listed(store.meta, store.underway, limit)
 
 
 @contextmanager
@@ -68,17 +74,27 @@ def running(store: Store, verb: str, progress: Progress | None = None) -> Iterat
     """Begin a run; end it with a document, whatever happens inside."""
     started = store.clock()
     run = Run(store, Audit(run_name(verb, started), verb, started), progress or Silent())
-    with store.writing("start a run"):
-        store.meta.start_run(run.id, verb, started)
-    failure = ""
-    try:
-        with run.progress:
-            yield run
-    except BaseException as error:
-        failure = "interrupted" if isinstance(error, KeyboardInterrupt) else f"failed: {error}"
-        raise
-    finally:
-        _end(run, failure)
+    with _alive(run):
+        failure = ""
+        try:
+            with run.progress:
+                yield run
+        except BaseException as error:
+            failure = "interrupted" if isinstance(error, KeyboardInterrupt) else f"failed: {error}"
+            raise
+        finally:
+            _end(run, failure)
+
+
+@contextmanager
+def _alive(run: Run) -> Iterator[None]:
+    """Under way, and written down as that; of runs that were killed before, that is written down."""
+    with ExitStack() as held:
+        with run.store.writing("start a run"):
+            held.enter_context(run.store.underway.hold(run.id))
+            underway.write_down(run.store.meta, run.store.underway)
+            run.store.meta.start_run(run.id, run.audit.verb, run.audit.started)
+        yield
 
 
 def _end(run: Run, failure: str) -> None:

@@ -28,6 +28,10 @@ _DAY = {
 }
 _ROWS = 30
 _GAPS = 100
+_UNENDED = {
+    "running": "",
+    "killed": ": its process is gone and did not say how it ended; what it stored is kept; run it again to go on",
+}
 _OUTCOME = 60  # characters of a failed run's reason in the list of runs
 
 
@@ -121,6 +125,8 @@ def _verdict(out: Console, document: Mapping[str, Any]) -> None:
         out.print("✓ complete: every expected bar is there, or its absence is explained", style="bold green")
     elif document["outcome"] == "interrupted":
         out.print("interrupted: what was fetched is kept; run it again to go on", style="bold yellow")
+    elif document["outcome"] in _UNENDED:
+        out.print(_outcome(document), style="bold yellow", highlight=False)
     else:
         failed = f"{len(document['errors']):,} failed, " if document["errors"] else ""
         out.print(f"✗ incomplete: {failed}{bars:,} bars in {len(gaps):,} repairable gaps remain", style="bold red")
@@ -254,7 +260,15 @@ def status(document: Mapping[str, Any]) -> None:
     out.print(Text.assemble(*((f"{mark} {name}  ", style) for name, (mark, style) in _DAY.items() if mark != " ")))
     last = document["last_run"]
     if last:
-        out.print(f"last run: {last['verb']} {last['started']} {last['outcome']}", style="dim", highlight=False)
+        style = "yellow" if last["outcome"] == "killed" else "dim"
+        out.print(f"last run: {last['verb']} {last['started']} {_outcome(last)}", style=style, highlight=False)
+
+
+def _outcome(row: Mapping[str, Any]) -> str:
+    """How a run ended; of one that has not, whose it is."""
+    process = row.get("process") or {}
+    whose = f" (process {process['pid']} on {process['host']})" if process else ""
+    return f"{row['outcome']}{whose}{_UNENDED.get(row['outcome'], '')}"
 
 
 def stored(spans: Mapping[Timeframe, Span]) -> None:
@@ -318,7 +332,7 @@ def audit(runs: Sequence[Mapping[str, Any]]) -> None:
     for row in runs:
         total = row.get("totals", {})
         table.add_row(
-            row["run"], row["started"][:19], row["outcome"][:_OUTCOME],
+            row["run"], row["started"][:19], (_outcome(row) if "process" in row else row["outcome"])[:_OUTCOME],
             *(_count(total.get(n, 0)) for n in ("read", "written", "corrected", "failed", "retries")),
             f"{row.get('seconds') or 0:.1f}", f"{(row.get('bytes') or 0) / 1e6:.1f}",
         )  # fmt: skip
@@ -338,6 +352,7 @@ def document(content: Mapping[str, Any]) -> None:
     """One run's whole account."""
     run(content, [])
     out = console()
-    out.print(f"started {content['started']}, ended {content['ended']}, {content['bytes'] / 1e6:.1f} MB", style="dim")
+    ended = f"ended {content['ended']}" if content["ended"] else f"last heard of {content['heard_of']}"
+    out.print(f"started {content['started']}, {ended}, {content['bytes'] / 1e6:.1f} MB", style="dim")
     for reason, count in content["retries_by_reason"].items():
         out.print(f"{count:,} retries: {reason}", style="dim", highlight=False)

@@ -9,6 +9,7 @@ Layout, below the lake's directory:
     values.sqlite            funding rates and open interest: values at times, what was believed before, their ledger
     meta.sqlite              ledger, coverage index, listings, runs, refused rows, feature sets, checkpoints
     audit/<run>.json         one document a run
+    underway/<run>           a file that a run holds locked while its process lives
     writer.lock              held for the length of one write
 
 A write: check → compare with what stands → refuse bad rows → keep new and corrected rows (and the values they
@@ -41,6 +42,7 @@ from gapless.stores.meta import Meta
 from gapless.stores.presence import Presence
 from gapless.stores.rows import newest, one_per_version, touches, within
 from gapless.stores.tail import Tail
+from gapless.stores.underway import Underway
 from gapless.stores.values import Values
 
 Columns = Mapping[str, pl.DataType]
@@ -76,6 +78,7 @@ class Lake:
         self.values = Values(self.root / "values.sqlite")
         self.clock = clock
         self.lock = WriterLock(self.root / "writer.lock", patience)
+        self.underway = Underway(self.root / "underway")
         self.folder = Folder(self)
         self._logs: dict[str, DeltaLog] = {}
         self._present: dict[Timeframe, Presence] = {}

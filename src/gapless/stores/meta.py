@@ -223,6 +223,26 @@ class Meta:
                 "UPDATE run SET ended=?, outcome=?, document=? WHERE id=?", (now, outcome, json.dumps(document), run)
             )
 
+    def unended(self) -> list[str]:
+        """Runs that have no end."""
+        return [row[0] for row in self.database.rows("SELECT id FROM run WHERE outcome='running'")]
+
+    def run_names(self) -> list[str]:
+        """Every run, however it ended."""
+        return [row[0] for row in self.database.rows("SELECT id FROM run ORDER BY id")]
+
+    def give_up(self, runs: Iterable[str], outcome: str) -> None:
+        """Nobody will end these any more; one that has ended meanwhile keeps its end."""
+        query = "UPDATE run SET outcome=? WHERE id=? AND outcome='running'"
+        with self.database.transaction() as db:
+            db.executemany(query, [(outcome, run) for run in runs])
+
+    def heard(self, run: str) -> list[tuple[str, str, int, int, int]]:
+        """What a run's lines in the ledger say: (timeframe, instrument, rows, failed, known last), by series."""
+        query = """SELECT timeframe, instrument, sum(rows), sum(status='failed'), max(known_at) FROM ledger WHERE run=?
+                   GROUP BY timeframe, instrument ORDER BY timeframe, instrument"""
+        return self.database.rows(query, (run,))  # type: ignore[return-value]
+
     def runs(self, limit: int = 100) -> list[dict[str, Any]]:
         """Runs, newest first, without their documents."""
         names = ("id", "verb", "started", "ended", "outcome", "document")
