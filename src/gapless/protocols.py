@@ -291,7 +291,7 @@ class Calendar(Protocol):
 
 # ---------------------------------------------------------------- the ledger
 
-Status = Literal["ok", "failed"]
+Status = Literal["ok", "failed", "withdrawn"]
 
 
 @dataclass(frozen=True, slots=True)

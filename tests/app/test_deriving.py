@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import polars as pl
 import pytest
 
 from gapless.adjust import split
+from gapless.app.actions import Found, keep_actions
 from gapless.app.backfilling import fetch
 from gapless.app.lake import Lake
 from gapless.app.planning import make_plan, wanted
@@ -416,6 +418,70 @@ def test_a_week_in_which_a_split_took_effect_is_not_derived(tmp_path: Path) -> N
     go(lake, symbols="XNAS:NVDA", timeframes="1w", start="2024-06-03", end="2024-06-24")
     weeks = lake.bars("XNAS:NVDA", "1w")["ts"].to_physical().to_list()
     assert weeks == [parse_time("2024-06-03"), parse_time("2024-06-17")]
+
+
+WEEKS = {"symbols": "XNAS:NVDA", "timeframes": "1w", "start": "2024-06-03", "end": "2024-06-24"}
+FIRST, SECOND, THIRD = (parse_time(day) for day in ("2024-06-03", "2024-06-10", "2024-06-17"))
+W1 = Timeframe.parse("1w")
+
+
+def with_weeks(path: Path, **span: str) -> Lake:
+    """Three weeks of daily bars, and weekly ones that were folded of them."""
+    lake = Lake(path / "lake", config=parse({"sources": {"polygon": {"base_url": NOBODY, "attempts": 1, "key": "x"}}}))
+    words = WEEKS | span
+    days = calendar("XNAS").expected(Timeframe.parse("1d"), Span.parse(words["start"], words["end"]))
+    lake.write("XNAS:NVDA", "1d", flat([at for s in days for at in range(s.start, s.end, 24 * HOUR)]))
+    assert go(lake, **words).exit_code == 0
+    return lake
+
+
+def weeks_of(lake: Lake, **as_of: int) -> list[int]:
+    return lake.bars("XNAS:NVDA", "1w", **as_of)["ts"].to_physical().to_list()
+
+
+@pytest.mark.parametrize("how", ["told", "crashed", "folded"])
+def test_a_split_that_is_learned_later_withdraws_the_week_it_is_in(tmp_path: Path, how: str) -> None:
+    """At once, or by the next run where that crashed; as of then it stands; the split taken back, it is derived."""
+    lake = with_weeks(tmp_path)
+    if how == "folded":
+        lake.store.folder.fold(W1)
+    assert weeks_of(lake) == [FIRST, SECOND, THIRD]
+    before, known = lake.bars("XNAS:NVDA", "1w"), lake.store.clock()
+    told = {"2024-06-03": 4, "2024-06-12": 10}
+    actions = [replace(split("XNAS:NVDA", parse_time(day), ratio), source="file") for day, ratio in told.items()]
+    if how == "crashed":
+        lake.store.meta.actions.store(actions, now=lake.store.clock())
+        go(lake, "repair", **WEEKS)
+    else:
+        said = keep_actions(lake.store, Found(actions=actions))["notes"]
+        assert said == ["XNAS:NVDA 1w of 2024-06-10 was folded across the split of 2024-06-12, and is withdrawn"]
+        assert keep_actions(lake.store, Found(actions=actions))["notes"] == []
+    assert weeks_of(lake) == [FIRST, THIRD]
+    assert lake.bars("XNAS:NVDA", "1w", as_of=known).equals(before)
+    assert lake.bars("XNAS:NVDA", "1w", adjust="splits").height == 2
+    answer = lake.why("XNAS:NVDA", "1w", SECOND)
+    assert answer["class"] in ("never_asked", "failed")
+    assert "withdrawn" in {line["status"] for line in answer["history"]}
+    assert verify(lake.store) == []
+    go(lake, **WEEKS)
+    assert weeks_of(lake) == [FIRST, THIRD]
+    keep_actions(lake.store, Found(whole=[("XNAS:NVDA", "file")]))
+    go(lake, **WEEKS)
+    assert lake.bars("XNAS:NVDA", "1w").equals(before)
+    assert verify(lake.store) == []
+
+
+def test_the_only_week_there_is_can_be_withdrawn_and_a_sources_week_stands(tmp_path: Path) -> None:
+    """A file with no row left is no file; what a source said is its word, whatever it mixes."""
+    words = {"start": "2024-06-10", "end": "2024-06-17"}
+    actions = [split("XNAS:NVDA", parse_time("2024-06-12"), 10)]
+    lake = with_weeks(tmp_path / "a", **words)
+    keep_actions(lake.store, Found(actions=actions))
+    assert (weeks_of(lake), lake.store.log("bars", W1).live(), verify(lake.store)) == ([], (), [])
+    lake = with_weeks(tmp_path / "b", **words)
+    lake.write("XNAS:NVDA", "1w", lake.bars("XNAS:NVDA", "1w"), source="polygon")
+    assert keep_actions(lake.store, Found(actions=actions))["notes"] == []
+    assert weeks_of(lake) == [SECOND]
 
 
 def minutes_of(day: str) -> pl.DataFrame:

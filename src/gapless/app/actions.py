@@ -17,6 +17,7 @@ from gapless.adjust import (
     same,
     split,
 )
+from gapless.app.deriving import withdraw_split
 from gapless.app.markets import market, patience
 from gapless.config import Config
 from gapless.engine.reference import TellsActions, fetch_actions
@@ -108,6 +109,7 @@ def keep_actions(store: Store, found: Found, *, known_by: Known = "import") -> d
         actions = [replace(a, known_at=a.ex) for a in actions]
     with store.writing("store corporate actions"):
         counts = store.meta.actions.store(actions, now=store.clock(), whole=found.whole)
+    found.notes += withdraw_split(store)
     return {"read": len(found.actions), **counts, "notes": found.notes}
 
 

@@ -39,6 +39,7 @@ def fetch(asked: Wanted, progress: Progress) -> Run:
     """Carry out a backfill or a repair; the run's document and exit code tell the truth."""
     store = asked.lake.store
     with running(store, asked.verb, progress) as run:
+        deriving.withdraw_split(store, run.id)
         plans = make_plan(asked)
         tasks = [task for _, part in plans.parts for task in part.tasks]
         bars = _bars(tasks)

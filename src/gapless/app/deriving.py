@@ -4,7 +4,8 @@
    is not final yet is nobody's.
 2. A plan counts the shorter bars that it means to fetch as there (``choose``); when it is carried out, only what is
    stored counts. Timeframes go from the shortest on, so that what was derived can be derived from.
-3. Bars beneath which one was corrected since are derived again, whichever of the two it is.
+3. Bars beneath which one was corrected since are derived again, whichever of the two it is. A week of which it is
+   learned later that a split took effect in it is withdrawn.
 4. A derived bar is written with the name ``derived-1m``, as any other; the ledger gets a line for the spans. It is
    nobody's answer: it does not count as asked, and a source that has the bar takes its place.
 """
@@ -17,6 +18,7 @@ from dataclasses import replace
 from typing import get_args
 
 import numpy as np
+import polars as pl
 
 from gapless.app.markets import market
 from gapless.app.runs import Run
@@ -29,9 +31,10 @@ from gapless.events import TaskDone
 from gapless.folds import DERIVED, open_of
 from gapless.protocols import Answer
 from gapless.series import Instrument, Series
-from gapless.spans import DAY, Micros, Span, SpanSet, Timeframe, hull
+from gapless.spans import DAY, Micros, Span, SpanSet, Timeframe, hull, iso
 from gapless.stores.derived import Line
 from gapless.stores.lake import Lake as Store
+from gapless.stores.withdraw import withdraw
 
 
 def mode(text: str) -> Derive:
@@ -67,11 +70,16 @@ def choose(
 
 def _split(store: Store, series: Series) -> SpanSet:
     """Weeks in which a split took effect: bars are as traded, and prices before it are no prices after it."""
+    weeks = (w for w, _ in _splits(store, series))
+    return SpanSet.of(*((week, week + series.timeframe.micros) for week in weeks))
+
+
+def _splits(store: Store, series: Series) -> list[tuple[int, int]]:
+    """The open of each such week, and when the split took effect."""
     if series.timeframe.micros <= DAY:
-        return SpanSet.of()
+        return []
     splits = [a.ex for a in store.meta.actions.of([str(series.instrument)]) if a.kind == "split"]
-    weeks = ((series.timeframe.floor(ex), ex) for ex in splits)
-    return SpanSet.of(*((week, week + series.timeframe.micros) for week, ex in weeks if ex > week))
+    return [(week, ex) for ex in splits if (week := series.timeframe.floor(ex)) < ex]
 
 
 def derived_bars(store: Store, series: Series, within: Span) -> SpanSet:
@@ -188,6 +196,35 @@ def _overtaken(store: Store, config: Config, series: Series, base: Timeframe, li
     return np.asarray(late[still.mask(late)], dtype=np.int64)
 
 
+def withdraw_split(store: Store, run: str = "") -> list[str]:
+    """Take out weeks that were derived before it was known that a split took effect in them; what was done.
+
+    Nothing can be put in their place: a split does not divide a week's bar, it makes one of two units. The old values
+    stay readable as of then, and the ledger says why the bar is gone. Where the split is taken back, the week is open,
+    and derived again.
+    """
+    done: list[str] = []
+    for timeframe in (t for t in store.timeframes() if t.micros > DAY):
+        known = spans_stored(store, timeframe)
+        for name in known.keys() & {*store.meta.actions.instruments()}:
+            series = Series(Instrument.parse(name), timeframe)
+            done += [
+                f"{series} of {iso(week)[:10]} {said}" for week, said in _withdrawn(store, series, known[name], run)
+            ]
+    return sorted(done)
+
+
+def _withdrawn(store: Store, series: Series, known: SpanSet, run: str) -> Iterable[tuple[int, str]]:
+    for week, ex in _splits(store, series):
+        span = Span(week, week + series.timeframe.micros)
+        if known.clip(span) and withdraw(store, series, derived_bars(store, series, span).starts):
+            said = f"was folded across the split of {iso(ex)[:10]}, and is withdrawn"
+            base = next(line.base for line in store.meta.derived.of(series.timeframe) if line.span.intersect(span))
+            line = Answer(DERIVED + base.name, series, span, None, 0, "withdrawn", 0, said, "", run, store.clock())
+            store.record([line])
+            yield week, said
+
+
 # ---------------------------------------------------------------- doing
 
 
@@ -210,6 +247,7 @@ def _derived(run: Run, config: Config, series: Series, base: Timeframe, span: Sp
     calendar = market(config, series.instrument.venue)
     rows = store.rows(base, [str(series.instrument)], derive.reach(span, to))
     bars = derive.folded(rows, base, to, calendar, span) if rows.height else rows
+    bars = bars.filter(~pl.Series(_split(store, series).mask(bars["ts"].to_physical().to_numpy()), dtype=pl.Boolean))
     if not bars.height:
         return 0
     known = max(as_of, int(rows["known_at"].to_physical().max()))  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
@@ -45,11 +46,12 @@ class Actions:
 
     def of(self, instruments: Sequence[str] | None, *, as_of: int | None = None) -> list[Action]:
         """The actions that stand, or stood in our eyes at ``as_of``, by instrument and ex-date."""
+        chosen = None if instruments is None else json.dumps(list(instruments))
         query = f"""SELECT {_COLUMNS} FROM action WHERE coalesce(known_to > ?1, known_to IS NULL)
-                    AND known_at <= coalesce(?1, known_at) ORDER BY instrument, ex, kind"""
-        rows = (_action(row) for row in self.database.rows(query, (as_of,)))
-        wanted = None if instruments is None else set(instruments)
-        return [a for a in rows if wanted is None or a.instrument in wanted]
+                    AND known_at <= coalesce(?1, known_at)
+                    {"" if chosen is None else "AND instrument IN (SELECT value FROM json_each(?2))"}
+                    ORDER BY instrument, ex, kind"""
+        return [_action(row) for row in self.database.rows(query, (as_of, chosen)[: 1 if chosen is None else 2])]
 
     def instruments(self) -> list[str]:
         """Instruments of which any action was ever known."""

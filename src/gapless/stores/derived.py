@@ -61,10 +61,8 @@ class Derived:
 
 
 def note(db: sqlite3.Connection, answer: Answer) -> None:
-    """Bars were derived: the span is as of then."""
-    if answer.answered is None:
-        return
-    span, base = answer.answered, answer.source.removeprefix(DERIVED)
+    """Bars were derived: the span is as of then; or, where there is no answer, withdrawn."""
+    span, base = answer.answered or answer.asked, answer.source.removeprefix(DERIVED)
     key = (answer.series.timeframe.name, str(answer.series.instrument))
     touched = db.execute(f"SELECT start, end, base, known_at {_TOUCHED}", (*key, span.end, span.start)).fetchall()
     db.execute(f"DELETE {_TOUCHED}", (*key, span.end, span.start))
@@ -72,7 +70,8 @@ def note(db: sqlite3.Connection, answer: Answer) -> None:
         for low, high in ((start, span.start), (span.end, end)):
             if high > low:
                 _insert(db, key, low, high, *rest)
-    _insert(db, key, span.start, span.end, base, answer.known_at)
+    if answer.answered is not None:
+        _insert(db, key, span.start, span.end, base, answer.known_at)
 
 
 def _insert(db: sqlite3.Connection, key: tuple[str, str], start: int, end: int, base: str, known_at: int) -> None:
