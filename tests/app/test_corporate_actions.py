@@ -251,6 +251,9 @@ def test_regular_and_special_dividends_of_a_day_are_one(lake: gl.Lake, tmp_path:
         ("symbol,ratio\nAAPL,7\n", "line 2: no ex"),
         ("symbol,ex,ratio\nAAPL,someday,7\n", "'someday' is no date"),
         ("symbol,ex,ratio\nAAPL,2014-06-09,seven\n", "'seven' is no number"),
+        ("symbol,ex,ratio\nAAPL,2014-06-09,0\n", "line 2: a split of 0 new shares"),
+        ("symbol,ex,ratio\nAAPL,2014-06-09,7\nAAPL,2014-06-10,-2\n", "line 3: a split of -2"),
+        ('[{"symbol": "AAPL", "ex": "2014-06-09", "split_from": 0, "split_to": 2}]', "row 1: a split of 0"),
         ("20140606,1,0.5,700\nnonsense\n", "line 2: 'nonsense' is no line of factors"),
     ],
 )
@@ -260,6 +263,33 @@ def test_a_file_that_cannot_be_read_is_named(lake: gl.Lake, tmp_path: Path, text
         import_actions(lake.store, lake.config, [write(tmp_path / "bad.csv", text)], "XNAS")
     assert "bad.csv" in str(told.value)
     assert action_lines(lake.store) == []
+
+
+def test_what_changes_nothing_and_what_cannot_be_is_noted(lake: gl.Lake, tmp_path: Path) -> None:
+    """A split of 1 for 1, dividends of all there is and more: each row is counted and left out, the others stand."""
+    rows = "AAPL,2014-06-09,1,,\nAAPL,2014-06-09,,700,\nAAPL,2014-06-10,,20,10\nAAPL,2014-06-09,,7,\n"
+    path = write(tmp_path / "a.csv", f"symbol,ex,ratio,amount,close\n{rows}")
+    found = import_actions(lake.store, lake.config, [path], "XNAS")
+    assert (found["read"], found["written"], len(found["notes"])) == (4, 1, 3)
+    assert all(note.endswith("left out") for note in found["notes"])
+    assert [(x["kind"], x["value"], x["factor"]) for x in action_lines(lake.store)] == [("dividend", 7.0, 0.99)]
+
+
+def test_splits_that_contradict_each_other_are_told_with_both(lake: gl.Lake, tmp_path: Path) -> None:
+    """In one call; of two calls the later one corrects the former."""
+    with pytest.raises(InputError, match="2014-06-09 has splits that differ: 7 for 1 and 3 for 1"):
+        import_actions(lake.store, lake.config, [write(tmp_path / "a.csv", f"{SPLIT}AAPL,2014-06-09,3\n")], "XNAS")
+    for text in (SPLIT, SPLIT.replace("7", "3")):
+        counts = import_actions(lake.store, lake.config, [write(tmp_path / "a.csv", text)], "XNAS")
+    assert (counts["corrected"], action_lines(lake.store)[0]["value"]) == (1, 3.0)
+
+
+def test_a_split_and_a_dividend_of_one_day_take_their_effect_together(lake: gl.Lake, tmp_path: Path) -> None:
+    """The dividend is a share of the old close, as the split is of the old shares."""
+    path = write(tmp_path / "a.csv", "symbol,ex,ratio,amount\nAAPL,2014-06-09,7,\nAAPL,2014-06-09,,70\n")
+    import_actions(lake.store, lake.config, [path], "XNAS")
+    assert lake.bars(NAME, "1d", adjust="all")["close"].to_list() == pytest.approx([90.0, 90.0, 100.0, 100.0])
+    assert lake.bars(NAME, "1d", adjust="all")["volume"].to_list() == pytest.approx([4900.0, 4900.0, 700.0, 700.0])
 
 
 @pytest.mark.parametrize(

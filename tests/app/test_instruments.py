@@ -178,6 +178,8 @@ def test_scopes_exclude_each_other(lake: gl.Lake, tmp_path: Path) -> None:
         sync(lake, symbols="BINANCE:BTCUSDT", universe="two")
     with pytest.raises(UsageError, match="sync what"):
         sync(lake)
+    with pytest.raises(UsageError, match="binance has no XNAS:AAPL"):  # of another venue it would be another's actions
+        sync(lake, name="binance", symbols="BTCUSDT,XNAS:AAPL")
 
 
 @pytest.mark.parametrize(
@@ -239,6 +241,20 @@ def test_the_same_maps_again_change_nothing(lake: gl.Lake) -> None:
     again = import_maps(lake, [MAPS], "XNAS")
     assert (first["written"], again["written"], again["notes"]) == (first["names"], 0, [])
     assert lake.store.meta.instruments.count() == count == first["instruments"]
+
+
+@real
+def test_who_was_listed_at_a_time_goes_by_dates(lake: gl.Lake) -> None:
+    """Map files tell the delisted ones with their whole life: in it they were listed, before and after not."""
+    import_maps(lake, [MAPS / "fb.1.csv", MAPS / "fb.csv"], "XNAS")
+
+    def then(time: str) -> dict[str, str]:
+        return {x["instrument"]: x["status"] for x in lines(lake, None, as_of=parse_time(time))}
+
+    assert then("2001-01-01") == {"XNAS:FB": "not listed", "XNAS:FB.1": "listed"}
+    assert then("2005-01-01") == {"XNAS:FB": "not listed", "XNAS:FB.1": "delisted"}
+    assert then("2015-01-01") == {"XNAS:FB": "trading", "XNAS:FB.1": "delisted"}
+    assert [x["status"] for x in lines(lake, "XNAS:FB", as_of=parse_time("2005-01-01"))] == ["not listed"]
 
 
 def test_bars_by_ticker_need_names(lake: gl.Lake) -> None:

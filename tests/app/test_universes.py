@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,14 @@ def test_selections_are_stored_dated(tmp_path: Path) -> None:
     assert lake.store.meta.selections.dates("u") == [at(10), at(30)]
 
 
+def test_a_selection_of_a_time_to_come_is_refused(tmp_path: Path) -> None:
+    """It would be the newest one for ever, and nobody can know it."""
+    found = filled(tmp_path / "lake", config(quote=["USDT"])).universe("u")
+    with pytest.raises(UsageError, match="nobody knows"):
+        found.remember("2090-01-01")
+    assert found.stored() is None
+
+
 def test_a_universe_stands_where_symbols_do(tmp_path: Path) -> None:
     """As a plain list, or as the members of the newest selection."""
     lake = filled(tmp_path / "lake", config(quote=["USDT"]))
@@ -255,9 +264,10 @@ def test_an_empty_universe_is_told(tmp_path: Path) -> None:
 
 
 def test_a_lake_that_knows_nothing_selects_nobody(tmp_path: Path) -> None:
-    """No candidates, no members, no error."""
+    """No candidates, no members, no error; a note says what comes first."""
     universe = gl.open(tmp_path / "lake", config=config(quote=["USDT"], rank="close")).universe("u")
     assert (universe.select(), universe.members(at(0), at(3))) == ([], {})
+    assert "instruments sync" in universe.decide().document["notes"][0]
 
 
 @pytest.mark.parametrize(
@@ -269,6 +279,8 @@ def test_a_lake_that_knows_nothing_selects_nobody(tmp_path: Path) -> None:
         ({"quote": ["USDT"], "ascending": True}, "nothing to rank by"),
         ({"tests": {"rank": {"expression": "close"}}}, "cannot be called 'rank'"),
         ({"listed_for": "long"}, "long"),
+        ({"liquidity": {"min": 2.0, "max": 1.0}}, "nothing is at least 2"),
+        ({"tests": {"t": {"expression": "close", "min": math.nan}}}, "nothing is at least nan"),
         ({"quote": ["USDT"], "every": "0s"}, "above 0"),
         ({"symbols": ["BTC"]}, "names no venue"),
         ({"quote": ["USDT"], "timeframe": "1y"}, "1y"),

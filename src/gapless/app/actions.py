@@ -37,8 +37,9 @@ _ONE_DAY = Timeframe.parse("1d")
 
 @dataclass
 class Found:
-    """What files said: actions, of which (instrument, source) they are all there is, and what could not be used."""
+    """What was said: actions of so many rows, of which (instrument, source) it is all, and what could not be used."""
 
+    read: int = 0
     actions: list[Action] = field(default_factory=list)
     whole: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -73,6 +74,7 @@ def sync_actions(
     told = fetch_actions(src, [i.symbol for i in instruments], patience=patience(config, src.name))
     for instrument, of_one in zip(instruments, told, strict=True):
         found.whole.append((str(instrument), src.name))
+        found.read += len(of_one.splits) + len(of_one.dividends)
         found.actions += _of_vendor(store, config, instrument, of_one, src.name, found.notes)
     return keep_actions(store, found, known_by=known_by)
 
@@ -82,8 +84,11 @@ def _of_vendor(
 ) -> Iterator[Action]:
     foreign = [d for d in of_one.dividends if d.currency not in ("", "USD")]
     notes += [f"{instrument} {d.ex}: a dividend in {d.currency}; left out" for d in foreign]
+    splits = [s for s in of_one.splits if s.before > 0 and s.after > 0]
+    odd = [s for s in of_one.splits if s not in splits]
+    notes += [f"{instrument} {s.ex}: a split of {s.after:g} for {s.before:g}; left out" for s in odd]
     rows = [
-        *(Told("", _midnight(s.ex), ratio=Fraction(repr(s.after)) / Fraction(repr(s.before))) for s in of_one.splits),
+        *(Told("", _midnight(s.ex), ratio=Fraction(repr(s.after)) / Fraction(repr(s.before))) for s in splits),
         *(Told("", _midnight(d.ex), amount=Fraction(repr(d.cash))) for d in of_one.dividends if d not in foreign),
     ]
     for row in rows:
@@ -110,15 +115,17 @@ def keep_actions(store: Store, found: Found, *, known_by: Known = "import") -> d
     with store.writing("store corporate actions"):
         counts = store.meta.actions.store(actions, now=store.clock(), whole=found.whole)
     found.notes += withdraw_split(store)
-    return {"read": len(found.actions), **counts, "notes": found.notes}
+    return {"read": found.read, **counts, "notes": found.notes}
 
 
 def _read_one(store: Store, config: Config, path: Path, venue: str, found: Found) -> None:
     content, source = read_actions(path), f"file:{path.name}"
     for symbol, rows in content.factors.items():
         name = str(Instrument(venue, symbol))
-        found.actions += from_factors(name, rows, lambda day: next_session(config, venue, day), source=source)
+        actions = from_factors(name, rows, lambda day: next_session(config, venue, day), source=source)
+        found.read, found.actions = found.read + len(actions), found.actions + actions
         found.whole.append((name, source))
+    found.read += len(content.told)
     for told in content.told:
         action = _action(store, config, Instrument(venue, told.symbol), told, source, found.notes)
         found.actions += [action] if action else []
@@ -127,19 +134,22 @@ def _read_one(store: Store, config: Config, path: Path, venue: str, found: Found
 def _action(
     store: Store, config: Config, instrument: Instrument, told: Told, source: str, notes: list[str]
 ) -> Action | None:
+    if told.ratio == 1:
+        notes.append(f"{instrument} {iso(told.ex)[:10]}: a split of 1 for 1 changes nothing; left out")
+        return None
     if told.ratio is not None:
         return split(str(instrument), told.ex, told.ratio, source=source)
-    close = told.close if told.close is not None else _close_before(store, config, instrument, told.ex)
+    close = float(told.close) if told.close is not None else _close_before(store, config, instrument, told.ex)
     if close is None:
         notes.append(f"{instrument} {iso(told.ex)[:10]}: a dividend, and no close before it; import daily bars first")
         return None
     cash = told.amount or Fraction(0)
-    if told.close is None and not 0 < cash < Fraction(repr(close)):
+    if not 0 < cash < (told.close or Fraction(repr(close))):
         notes.append(
             f"{instrument} {iso(told.ex)[:10]}: a dividend of {float(cash):g} on a close of {close:g}; left out"
         )
         return None
-    return dividend(str(instrument), told.ex, cash, close=close, source=source)
+    return dividend(str(instrument), told.ex, cash, close=told.close or close, source=source)
 
 
 def _close_before(store: Store, config: Config, instrument: Instrument, ex: int) -> float | None:
@@ -167,8 +177,9 @@ def _joined(group: Sequence[Action]) -> Action:
     if not others:
         return first
     if first.kind == "split":
+        ratios = " and ".join(f"{a.value:g} for 1" for a in (first, *others))
         raise InputError(
-            f"{first.instrument} {iso(first.ex)[:10]} has {1 + len(others)} splits that differ.",
+            f"{first.instrument} {iso(first.ex)[:10]} has splits that differ: {ratios}.",
             hint="import one source at a time, or mend the file",
         )
     cash = sum((a.value for a in others), first.value)

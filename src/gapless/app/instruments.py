@@ -20,7 +20,7 @@ from gapless.series import Instrument
 from gapless.sources.files import expand
 from gapless.sources.files_names import read_map, read_symbols
 from gapless.spans import LATEST, iso
-from gapless.stores.instruments import Name, Version, timeline, valid_at
+from gapless.stores.instruments import Name, Version, lives, timeline, valid_at
 from gapless.stores.lake import Lake as Store
 
 _SHARE_GONE, _SOME_GONE = 0.2, 5  # more than both vanishing at once is an answer to mistrust
@@ -57,10 +57,14 @@ def scope(
     venue = None if name is None else vendor_of(lake.config, name).venue
     if sum(x is not None for x in (symbols, group, file)) > 1:
         raise UsageError("--symbols, --universe and --file name instruments each.", hint="give one of them")
-    if group is not None:
-        return selecting.universe(lake.store, lake.config, group)
     texts = read_symbols(file) if file is not None else None if symbols is None else symbols.split(",")
-    return None if texts is None else sorted({Instrument.parse(t, venue=venue) for t in texts if t.strip()})
+    texts = None if texts is None else [t.strip() for t in texts if t.strip()]
+    names = selecting.named(lake, texts, group)
+    found = None if names is None else sorted({Instrument.parse(n, venue=venue) for n in names})
+    foreign = [i for i in found or () if venue not in (None, i.venue)]
+    if foreign:
+        raise UsageError(f"source {name} has no {foreign[0]}.", hint=f"it serves {venue} only")
+    return found
 
 
 def sync_actions(
@@ -201,7 +205,7 @@ def lines(lake: Lake, symbol: str | None, *, as_of: int | None) -> list[dict[str
     if symbol is None:
         history = lake.store.meta.instruments.history()
         at = lake.store.clock() if as_of is None else as_of
-        return [_line(valid_at(versions, at)) for versions in history.values()]
+        return [_line(valid_at(v, at)) if as_of is None else _then(v, at) for v in history.values()]
     instrument = Instrument.parse(symbol)
     if as_of is not None:
         instrument = resolve(lake.store, instrument, as_of)
@@ -209,8 +213,18 @@ def lines(lake: Lake, symbol: str | None, *, as_of: int | None) -> list[dict[str
     if versions is None:
         known = lake.store.meta.listings()
         raise UnknownName("instrument", str(instrument), known, hint="" if known else "gapless instruments sync first")
-    found = timeline(versions) if as_of is None else [valid_at(timeline(versions), as_of)]
-    return [_line(v) | {"names": _names(lake.store, str(instrument))} for v in found]
+    found = [_line(v) for v in timeline(versions)] if as_of is None else [_then(versions, as_of)]
+    return [line | {"names": _names(lake.store, str(instrument))} for line in found]
+
+
+def _then(versions: Sequence[Version], at: int) -> dict[str, Any]:
+    """What held at a time. Whether it was listed by its dates: a status may have been told when it was over."""
+    line, own = _line(valid_at(timeline(versions), at)), lives(versions)
+    if not any(life.start <= at < life.end for life in own):
+        line["status"] = "delisted" if any(life.end <= at for life in own) else "not listed"
+    elif line["status"] == "delisted":
+        line["status"] = "listed"
+    return line
 
 
 def _names(store: Store, instrument: str) -> list[dict[str, Any]]:

@@ -124,7 +124,9 @@ class Universe:
     # ------------------------------------------------------------ dated selections
 
     def decide(self, time: Any = None) -> Stored:
-        """Select as of a time, with a document that says why."""
+        """Select as of a time, with a document that says why; UsageError for a time that has not come."""
+        if time is not None and Span.parse(time, LATEST).start > self.store.clock():
+            raise UsageError(f"nobody knows who belongs to {self.name} on {time}.", hint="leave the time out for now")
         verdicts, at = self.select(time), self.decided_at(time)
         members = tuple(v.instrument for v in verdicts if v.member)
         now = self.store.clock()
@@ -137,6 +139,10 @@ class Universe:
 
     def _notes(self, verdicts: Sequence[Verdict]) -> Iterator[str]:
         """Why a selection may not be what was meant."""
+        if not verdicts:
+            of = f" of {', '.join(self.section.venues)}" if self.section.venues else ""
+            yield f"no instrument{of} is known; gapless instruments sync --source …, or bars, come first"
+            return
         for bars, wanted in _by_bars(self.section).items():
             tests = {name: [v.tests[name].value for v in verdicts if name in v.tests] for name in wanted}
             vain = [name for name, values in tests.items() if values and all(_missing(value) for value in values)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 from rich.text import Text
@@ -27,11 +28,21 @@ def _notes(document: Mapping[str, Any]) -> None:
 
 def actions(lines: Sequence[Mapping[str, Any]]) -> None:
     """Splits and dividends."""
+    if not lines:
+        console().print("no corporate actions; gapless actions sync, or import FILE…", style="dim")
+        return
     table = titled("corporate actions", ["instrument", "ex", "kind", "value", "factor", "source"], ["value", "factor"])
     for line in lines:
-        value = f"{line['value']:.6g} for 1" if line["kind"] == "split" else f"{line['value']:.6g}"
+        value = _shares(line["value"]) if line["kind"] == "split" else f"{line['value']:.6g}"
         table.add_row(line["instrument"], line["ex"], line["kind"], value, f"{line['factor']:.8f}", line["source"])
     console().print(table)
+
+
+def _shares(ratio: float) -> str:
+    """New shares for old ones: ``3 for 2``, ``1 for 10``; a ratio that was rounded is shown as it was told."""
+    whole = Fraction(ratio).limit_denominator(1000)
+    near = abs(float(whole) / ratio - 1) < 1e-9
+    return f"{whole.numerator} for {whole.denominator}" if near else f"{ratio:.6g} for 1"
 
 
 def instruments(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from gapless.cli.options import COMMON, AsOf, Common, Symbols, Universe, show, split
+from gapless.cli.options import COMMON, Common, Symbols, Universe, show, split
 
 
 def register(app: App) -> None:
@@ -215,13 +215,23 @@ def sync_actions(
     return 0
 
 
-def show_actions(*, symbols: Symbols = None, as_of: AsOf = None, common: Common = COMMON) -> int:
-    """List corporate actions by instrument and ex-date."""
+def show_actions(
+    *, symbols: Symbols = None, universe: Universe = None, as_of: str | None = None, common: Common = COMMON
+) -> int:
+    """List corporate actions by instrument and ex-date.
+
+    Parameters
+    ----------
+    as_of
+        Those that were known at this time.
+    """
     from gapless.app.adjusting import action_lines
+    from gapless.app.selecting import named
     from gapless.cli import render_universe as render
     from gapless.spans import parse_time
 
     known = None if as_of is None else parse_time(as_of)
-    lines = action_lines(common.open(create=False).store, split(symbols), as_of=known)
+    lake = common.open(create=False)
+    lines = action_lines(lake.store, named(lake, split(symbols), universe), as_of=known)
     show(lines) if common.json else render.actions(lines)
     return 0

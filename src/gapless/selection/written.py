@@ -22,33 +22,39 @@ class _Closed(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class WindowSection(_Closed):
-    """A usual measure over some days, and what it must lie between."""
+class _Bounded(_Closed):
+    """What a value must lie between, both ends included; either may be left open."""
 
-    days: int = Field(default=30, ge=2, le=3650, description="over so many daily bars")
     min: float | None = Field(default=None, description="at least")
     max: float | None = Field(default=None, description="at most")
 
+    @model_validator(mode="after")
+    def _hold_something(self) -> _Bounded:
+        least, most = self.bounds.least, self.bounds.most
+        if not least <= most:
+            raise ValueError(f"nothing is at least {least:g} and at most {most:g}")
+        return self
+
     @property
     def bounds(self) -> Bounds:
-        return bounds(self.min, self.max)
+        return Bounds(-math.inf if self.min is None else self.min, math.inf if self.max is None else self.max)
 
 
-class MeasureSection(_Closed):
+class WindowSection(_Bounded):
+    """A usual measure over some days, and what it must lie between."""
+
+    days: int = Field(default=30, ge=2, le=3650, description="over so many daily bars")
+
+
+class MeasureSection(_Bounded):
     """Any feature as a test: between bounds; without bounds where it is true (not 0)."""
 
     expression: str = Field(description='a feature: "rsi(close, 14) @ 1d"')
-    min: float | None = Field(default=None, description="at least")
     max: float | None = Field(default=None, description="at most; without both, 1 or more: a comparison that holds")
 
     @property
     def bounds(self) -> Bounds:
-        return Bounds(least=1.0) if self.min is None and self.max is None else bounds(self.min, self.max)
-
-
-def bounds(least: float | None, most: float | None) -> Bounds:
-    """Bounds of which either may be open."""
-    return Bounds(-math.inf if least is None else least, math.inf if most is None else most)
+        return Bounds(least=1.0) if self.min is None and self.max is None else super().bounds
 
 
 class UniverseSection(_Closed):

@@ -95,6 +95,10 @@ def _told(row: Mapping[str, Any], where: str) -> Told:
         if name not in found:
             raise InputError(f"{where}: no {name}.", hint="a column called " + ", ".join(_NAMES[name]))
     ratio = _ratio(row, found, where)
+    if ratio is not None and ratio <= 0:
+        raise InputError(
+            f"{where}: a split of {ratio} new shares for one.", hint="above 0: 4, 3/2, or 1/10 for a merger"
+        )
     amount, close = (_number(found[n], where) if n in found else None for n in ("amount", "close"))
     if (ratio is None) == (amount is None):
         raise InputError(f"{where}: neither one split nor one dividend.", hint="give a ratio, or an amount of cash")
@@ -103,7 +107,8 @@ def _told(row: Mapping[str, Any], where: str) -> Told:
 
 def _ratio(row: Mapping[str, Any], found: Mapping[str, Any], where: str) -> Fraction | None:
     if "split_to" in row and "split_from" in row:
-        return _number(row["split_to"], where) / (_number(row["split_from"], where) or 1)
+        before = _number(row["split_from"], where)
+        return _number(row["split_to"], where) / before if before else Fraction(0)
     return _number(found["ratio"], where) if "ratio" in found else None
 
 
