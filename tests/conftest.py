@@ -7,6 +7,7 @@ import tempfile
 
 from hypothesis import settings
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # of the hundreds of processes we start, the first compiles for all
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="gapless-state-")  # no test spends a real venue's allowance
 settings.register_profile("ci", derandomize=True, deadline=None)  # a loaded machine is no failure
 settings.register_profile("here", deadline=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from gapless.cli import main
 from gapless.sim import Market, Running, SimConfig, running
 from gapless.spans import Span, SpanSet, Timeframe
 from gapless.stores.lake import Lake as Store
@@ -75,6 +77,23 @@ class Shell:
             kill(process)
         done = Done(process.returncode, out, err)
         assert "Traceback" not in done.told, done.told
+        assert code is None or done.code == code, done
+        return done
+
+    def here(self, *words: object, code: int | None = None) -> Done:
+        """A command in this process: for what only looks, again and again, and need not be a process of its own."""
+        out, err, before = io.StringIO(), io.StringIO(), dict(os.environ)
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        os.environ.update({"GAPLESS_LAKE": str(self.lake)} | self.env)
+        try:
+            with chdir(self.home), redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as left:
+                main([*map(str, words)])
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        done = Done(int(left.value.code or 0), out.getvalue(), err.getvalue())
         assert code is None or done.code == code, done
         return done
 

@@ -101,7 +101,7 @@ def test_deriving_killed_again_and_again_ends_with_the_same(shells, venue, kille
                 assert derived_is_the_fold(store, v.span) > 0
             for bars in (M1, M5, H1):
                 assert shell.rows(bars).equals(alone.rows(bars))
-            assert shell.run(*words, code=0).json["derived"] == []
+            assert shell.here(*words, code=0).json["derived"] == []
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(12, marks=pytest.mark.slow)])
@@ -121,4 +121,4 @@ def test_a_correction_overtaken_by_a_kill_is_derived_again(shells, venue, killer
             shell.run(*words, code=0)
             with shell.store() as store:
                 assert derived_is_the_fold(store, v.span) == 3 * (288 + 24)
-            assert shell.run(*words, "--json", code=0).json["derived"] == []
+            assert shell.here(*words, "--json", code=0).json["derived"] == []

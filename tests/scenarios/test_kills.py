@@ -40,9 +40,9 @@ def finish(shell, words, truth: pl.DataFrame, check) -> None:
     shell.run(*words, code=0)
     with shell.store() as store:
         assert check(store, truth).sort("instrument", "ts").equals(truth)
-    again = shell.run(*words, code=0).json["totals"]
+    again = shell.here(*words, code=0).json["totals"]
     assert (again["written"], again["corrected"]) == (0, 0)
-    assert shell.run("lake", "verify", "--json", code=0).json == {"problems": []}
+    assert shell.here("lake", "verify", "--json", code=0).json == {"problems": []}
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.slow)])
@@ -143,7 +143,7 @@ def test_a_build_killed_again_and_again_equals_one_batch(shells, months, killer,
             for (who,), part in batch.group_by("instrument"):
                 rows = store.read_features(name, Series.parse(who, "1m").timeframe, who, None, planned.schema)
                 assert rows.equals(part, null_equal=True)
-        assert shell.run(*words, code=0).json["sets"][0]["rows"] == 0
+        assert shell.here(*words, code=0).json["sets"][0]["rows"] == 0
 
 
 @pytest.mark.slow
