@@ -127,9 +127,14 @@ def is_sorted_unique(frame: pl.DataFrame) -> bool:
     """Strictly increasing by (instrument, ts)?"""
     if frame.height < 2:
         return True
-    name, ts = pl.col("instrument"), pl.col("ts")
-    later = (name == name.shift(1)) & (ts > ts.shift(1)) | (name > name.shift(1))
-    return bool(frame.select(later.slice(1).all()).item())
+    runs = frame.get_column("instrument").rle().struct  # names are compared once a run, not once a row
+    names = runs.field("value")
+    if not (names.slice(1) > names.head(len(names) - 1)).all():
+        return False
+    ts = frame.get_column("ts").to_physical().to_numpy()
+    later = ts[1:] > ts[:-1]
+    later[runs.field("len").to_numpy().cumsum()[:-1] - 1] = True  # the first of the next instrument
+    return bool(later.all())
 
 
 def empty() -> pl.DataFrame:

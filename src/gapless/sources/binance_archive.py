@@ -52,6 +52,7 @@ _COLUMNS: dict[str, pl.DataType] = {
     "taker_buy_volume": pl.Float64(), "taker_buy_quote": pl.Float64(), "ignore": pl.String(),
 }  # fmt: skip
 _VALUES = ("open", "high", "low", "close", "volume", "quote_volume", "trades", "taker_buy_volume")
+_READ = [at for at, name in enumerate(_COLUMNS) if name in ("open_time", "close_time", *_VALUES)]
 
 
 _NO_INFLATE = cast(type[Exception], inflate.error)
@@ -184,7 +185,7 @@ def _frame(where: str, body: bytes, series: Series, offer: Offer) -> pl.DataFram
     text = unzipped(where, body, offer)
     skip = 0 if text[:1].isdigit() else 1
     try:
-        rows = pl.read_csv(text, has_header=False, skip_rows=skip, schema=_COLUMNS, quote_char=None)
+        rows = pl.read_csv(text, columns=_READ, has_header=False, skip_rows=skip, schema=_COLUMNS, quote_char=None)
     except pl.exceptions.PolarsError as error:
         raise Faulty(f"{where}: cannot be read: {str(error).splitlines()[0]}; it begins {head(text)}.") from error
     opened, closed = (_micros(rows.get_column(name)) for name in ("open_time", "close_time"))

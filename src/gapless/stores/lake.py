@@ -351,7 +351,7 @@ class Lake:
 
 def _check_names(frame: pl.DataFrame) -> None:
     """A name that is no instrument must not get in, where it would break every later look."""
-    for name in frame["instrument"].unique().drop_nulls():
+    for name in frame["instrument"].rle().struct.field("value").unique().drop_nulls():
         if str(Instrument.parse(name)) != name:
             raise UsageError(f"'{name}' is not an instrument.", hint=f"write '{Instrument.parse(name)}'")
 
