@@ -39,20 +39,20 @@ def test_bad_rows_are_refused_alone_and_can_be_found(shell) -> None:
     """Every good row is stored; each bad one is refused for its own reason, and listed with file and row; exit 1."""
     rows = [*GOOD[:2], *BAD_ROWS, *GOOD[3:]]
     path, bad = table(shell, rows), len(BAD_ROWS)
-    done = shell.run("import", path, *IMPORT, "--json", code=1)  # the bar at 00:02 is missing
+    done = shell.here("import", path, *IMPORT, "--json", code=1)  # the bar at 00:02 is missing
     totals = done.json["totals"]
     assert (totals["read"], totals["written"], totals["quarantined"]) == (5 + bad, 5, bad)
     assert done.json["quarantined_by_reason"] == dict(Counter(BAD_ROWS.values()))
-    listed = shell.run("quarantine", "--json", code=0).json
+    listed = shell.here("quarantine", "--json", code=0).json
     assert [(r["source"], r["row"], r["reason"]) for r in listed] == [
         ("file:AAAUSDT.csv", n, reason) for n, reason in enumerate(BAD_ROWS.values(), 3)
     ]
     assert [g["bars"] for g in done.json["gaps"]] == [1]
     assert shell.rows().height == 5
-    again = shell.run("import", path, *IMPORT, "--json", code=1).json["totals"]
+    again = shell.here("import", path, *IMPORT, "--json", code=1).json["totals"]
     assert (again["written"], again["unchanged"], again["quarantined"]) == (0, 5, bad)
-    assert len(shell.run("quarantine", "--json", code=0).json) == bad
-    told = shell.run("import", path, *IMPORT, code=1).told
+    assert len(shell.here("quarantine", "--json", code=0).json) == bad
+    told = shell.here("import", path, *IMPORT, code=1).told
     assert all(reason in told for reason in BAD_ROWS.values())
     assert "gapless quarantine" in told
 
@@ -60,12 +60,12 @@ def test_bad_rows_are_refused_alone_and_can_be_found(shell) -> None:
 def test_a_refused_row_can_be_mended(shell) -> None:
     """A refused row is exported, mended, imported again: then the bar is there, and the exit code says complete."""
     path = table(shell, [*GOOD[:2], "2024-01-02T00:02:00Z,10,11,9,10.5,-3", *GOOD[3:]])
-    shell.run("import", path, *IMPORT)
-    shell.run("quarantine", "-o", "refused.csv", code=0)
+    shell.here("import", path, *IMPORT)
+    shell.here("quarantine", "-o", "refused.csv", code=0)
     refused = pl.read_csv(shell.home / "refused.csv")
     mended = refused.with_columns(volume=pl.lit(3.0)).select("instrument", *HEAD.split(","))
     mended.write_csv(shell.home / "mended.csv")
-    assert shell.run("import", "mended.csv", *IMPORT, "--json", code=0).json["totals"]["written"] == 1
+    assert shell.here("import", "mended.csv", *IMPORT, "--json", code=0).json["totals"]["written"] == 1
     assert shell.rows().height == 6
 
 
@@ -85,12 +85,12 @@ def test_a_bad_file_is_named_with_the_fix(shell) -> None:
     """A file that holds no bars at all: an error that names it and says what to do; nothing is stored; exit 1 or 2."""
     for name, text in WHOLE_FILES.items():
         (shell.home / name).write_text(text)
-        done = shell.run("import", name, *IMPORT, "--symbol", "AAAUSDT", "--json")
+        done = shell.here("import", name, *IMPORT, "--symbol", "AAAUSDT", "--json")
         assert done.code in (1, 2), name
         error = done.json["error"]
         assert name in error["message"]
         assert len(error["hint"]) > 10, name
-    person = shell.run("import", name, *IMPORT, "--symbol", "AAAUSDT", code=done.code)
+    person = shell.here("import", name, *IMPORT, "--symbol", "AAAUSDT", code=done.code)
     assert person.err.splitlines()[-2:] == [f"gapless: {error['message']}", f"Hint: {error['hint']}"]
     assert shell.rows().height == 0
 
@@ -100,7 +100,7 @@ def test_one_bad_file_among_good_ones_is_told_and_the_others_are_kept(shell) -> 
     table(shell, GOOD, name="AAAUSDT.csv")
     table(shell, GOOD, name="CCCUSDT.csv")
     (shell.home / "BBBUSDT.csv").write_text("no,bars,here\n1,2,3\n")
-    done = shell.run("import", "AAAUSDT.csv", "BBBUSDT.csv", "CCCUSDT.csv", *IMPORT, "--json", code=1)
+    done = shell.here("import", "AAAUSDT.csv", "BBBUSDT.csv", "CCCUSDT.csv", *IMPORT, "--json", code=1)
     assert done.json["totals"]["written"] == 12
     assert done.json["totals"]["failed"] == 1
     assert [e["file"] for e in done.json["errors"]] == ["BBBUSDT.csv"]
@@ -110,7 +110,7 @@ def test_one_bad_file_among_good_ones_is_told_and_the_others_are_kept(shell) -> 
 def test_unsorted_and_duplicate_rows_are_one_bar_each(shell) -> None:
     """Rows in any order and several times over: each bar once, the fullest; the surplus is counted."""
     rows = [*reversed(GOOD), GOOD[2], GOOD[2], "2024-01-02T00:03:00Z,10,12,9,11,400"]
-    totals = shell.run("import", table(shell, rows), *IMPORT, "--json", code=0).json["totals"]
+    totals = shell.here("import", table(shell, rows), *IMPORT, "--json", code=0).json["totals"]
     assert (totals["read"], totals["written"], totals["duplicate"]) == (9, 6, 3)
     assert shell.rows()["volume"].to_list() == [1, 2, 3, 400, 5, 6]
 
@@ -119,9 +119,9 @@ def test_symbols_may_be_mixed_in_one_file_but_not_against_the_call(shell) -> Non
     """A symbol column decides; with --symbol of another name nothing is stored and the error names both."""
     rows = [f"{s},{r}" for r in GOOD for s in ("AAAUSDT", "BBBUSDT")]
     path = table(shell, rows, f"symbol,{HEAD}", "mixed.csv")
-    assert shell.run("import", path, *IMPORT, "--symbol", "CCCUSDT", "--json").code in (1, 2)
+    assert shell.here("import", path, *IMPORT, "--symbol", "CCCUSDT", "--json").code in (1, 2)
     assert shell.rows().height == 0
-    assert shell.run("import", path, *IMPORT, "--json", code=0).json["totals"]["written"] == 12
+    assert shell.here("import", path, *IMPORT, "--json", code=0).json["totals"]["written"] == 12
     assert shell.rows()["instrument"].unique().sort().to_list() == ["BINANCE:AAAUSDT", "BINANCE:BBBUSDT"]
 
 
@@ -142,13 +142,13 @@ def test_a_symbol_that_is_a_path_or_sql_touches_nothing(shell) -> None:
     before = set(shell.home.parent.rglob("*"))
     rows = [f'"{trick}",{r}' for trick in TRICKS for r in GOOD[:2]] + [f"AAAUSDT,{r}" for r in GOOD]
     path = table(shell, rows, f"symbol,{HEAD}", "x.csv")
-    totals = shell.run("import", path, *IMPORT, "--json").json["totals"]
+    totals = shell.here("import", path, *IMPORT, "--json").json["totals"]
     assert (totals["read"], totals["written"], totals["quarantined"]) == (len(rows), 6, 2 * len(TRICKS))
-    assert {r["reason"] for r in shell.run("quarantine", "--json", code=0).json} == {"bad_symbol"}
+    assert {r["reason"] for r in shell.here("quarantine", "--json", code=0).json} == {"bad_symbol"}
     for trick in TRICKS[::3]:
-        call = shell.run("backfill", "--symbols", f"BINANCE:{trick}", "--days", "1", "--json", code=2)
+        call = shell.here("backfill", "--symbols", f"BINANCE:{trick}", "--days", "1", "--json", code=2)
         assert call.json["error"]["hint"]
-        shell.run("import", path, *IMPORT, "--symbol", trick, "--json", code=2)
+        shell.here("import", path, *IMPORT, "--symbol", trick, "--json", code=2)
     made = set(shell.home.parent.rglob("*")) - before
     assert all(p == path or p.is_relative_to(shell.lake) for p in made)
 
@@ -172,10 +172,10 @@ WRONG_CALLS = [
 
 def test_a_wrong_call_is_exit_2_with_a_hint_and_stores_nothing(shell) -> None:
     """A call that makes no sense: exit 2, one JSON error with message and hint, and the lake as it was."""
-    shell.run("import", table(shell, GOOD), *IMPORT, code=0)
+    shell.here("import", table(shell, GOOD), *IMPORT, code=0)
     before = shell.rows()
     for words in WRONG_CALLS:
-        error = shell.run(*words, "--json", code=2).json["error"]
+        error = shell.here(*words, "--json", code=2).json["error"]
         assert error["message"]
         assert error["hint"], words
     assert shell.rows().equals(before)
@@ -184,8 +184,8 @@ def test_a_wrong_call_is_exit_2_with_a_hint_and_stores_nothing(shell) -> None:
 def test_the_same_import_twice_writes_nothing_and_a_change_is_a_correction(shell) -> None:
     """Twice the same: nothing written, and said so. One value changed: corrected, both values readable by --as-of."""
     path = table(shell, GOOD)
-    assert shell.run("import", path, *IMPORT, "--json", code=0).json["totals"]["written"] == 6
-    totals = shell.run("import", path, *IMPORT, "--json", code=0).json["totals"]
+    assert shell.here("import", path, *IMPORT, "--json", code=0).json["totals"]["written"] == 6
+    totals = shell.here("import", path, *IMPORT, "--json", code=0).json["totals"]
     assert (totals["written"], totals["unchanged"], totals["corrected"]) == (0, 6, 0)
     words = (
         "bars",
@@ -197,11 +197,11 @@ def test_the_same_import_twice_writes_nothing_and_a_change_is_a_correction(shell
         "2024-01-02T00:03:00Z",
         "--json",
     )
-    known = shell.run(*words, code=0).json[0]["known_at"]
+    known = shell.here(*words, code=0).json[0]["known_at"]
     table(shell, [*GOOD[:2], GOOD[2].replace("10.5,3", "10.7,33"), *GOOD[3:]])
-    totals = shell.run("import", path, *IMPORT, "--json", code=0).json["totals"]
+    totals = shell.here("import", path, *IMPORT, "--json", code=0).json["totals"]
     assert (totals["written"], totals["unchanged"], totals["corrected"]) == (0, 5, 1)
-    new, old = shell.run(*words, code=0).json[0], shell.run(*words, "--as-of", known, code=0).json[0]
+    new, old = shell.here(*words, code=0).json[0], shell.run(*words, "--as-of", known, code=0).json[0]
     assert (new["close"], new["volume"]) == (10.7, 33)
     assert (old["close"], old["volume"], old["known_at"]) == (10.5, 3, known)
-    assert shell.run(*words, "--as-of", "2024-01-01T00:00:00Z", code=0).json == []
+    assert shell.here(*words, "--as-of", "2024-01-01T00:00:00Z", code=0).json == []

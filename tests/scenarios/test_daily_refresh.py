@@ -125,5 +125,5 @@ def test_a_daily_refresh_keeps_to_its_budget_and_asks_for_nothing_twice(
                 check(store, v.truth(timeframe=timeframe), timeframe)
                 assert store.rows(timeframe, None, None).height == symbols * v.span.bars(timeframe)
         seen = len(witness.weights)
-        assert shell.run(*words, code=0).json["totals"]["read"] == 0
+        assert shell.here(*words, code=0).json["totals"]["read"] == 0
         assert len(witness.weights) == seen

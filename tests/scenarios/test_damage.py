@@ -52,10 +52,10 @@ def test_damage_is_named_by_verify_and_by_whoever_meets_it(shell, sound: Path, p
     [path] = shell.lake.glob(pattern)
     DAMAGE[pattern](path)
     named = path.parent.parent.name if path.suffix == ".json" else path.name
-    verify = shell.run("lake", "verify", "--json", code=1).json
+    verify = shell.here("lake", "verify", "--json", code=1).json
     assert named in (verify["error"]["message"] if "error" in verify else " ".join(verify["problems"]))
     if DAMAGE[pattern] is not flip:  # a reader checks what it must decode; checksums are verify's
-        error = shell.run("bars", "BINANCE:BTCUSDT", "1m", "-o", "x.csv", "--json", code=1).json["error"]
+        error = shell.here("bars", "BINANCE:BTCUSDT", "1m", "-o", "x.csv", "--json", code=1).json["error"]
         assert error["type"] == "LakeDamaged"
         assert named in error["message"]
         assert error["hint"]
@@ -67,7 +67,7 @@ def test_a_lake_that_is_no_directory_is_told(shell) -> None:
     shell.lake.write_text("mine")
     (shell.home / "AAAUSDT.csv").write_text("ts,open,high,low,close,volume\n2024-01-02T00:00:00Z,1,1,1,1,1\n")
     for words in (("status", "--json"), ("import", "AAAUSDT.csv", *IMPORT), ("lake", "verify", "--json")):
-        error = shell.run(*words, code=1).json["error"]
+        error = shell.here(*words, code=1).json["error"]
         assert str(shell.lake) in error["message"]
         assert error["hint"]
     assert shell.lake.read_text() == "mine"

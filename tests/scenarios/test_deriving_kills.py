@@ -40,10 +40,10 @@ def test_a_hole_is_shown_folded_and_told(shell, venue) -> None:
     words = ("--symbols", "BINANCE:BTCUSDT", *SPAN, "--timeframes")
     with venue(**names) as whole, venue(**names, outages=hole) as holey:
         configured(shell, whole.sim.url)
-        shell.run("backfill", *words, "1m", code=0)
+        shell.here("backfill", *words, "1m", code=0)
         configured(shell, holey.sim.url)
-        shell.run("backfill", *words, "5m", "--derive", "never", code=0)
-        found = shell.run("plan", *words, "1m,5m", "--json", code=0).json
+        shell.here("backfill", *words, "5m", "--derive", "never", code=0)
+        found = shell.here("plan", *words, "1m,5m", "--json", code=0).json
         assert found["tasks"] == [
             {
                 "source": "derived-1m", "instrument": "BINANCE:BTCUSDT", "timeframe": "5m",
@@ -51,27 +51,27 @@ def test_a_hole_is_shown_folded_and_told(shell, venue) -> None:
             }
         ]  # fmt: skip
         assert (found["derived"], found["bars"], found["requests"], found["residual"]) == (36, 36, 0, [])
-        told = shell.run("plan", *words, "1m,5m", code=0).out
+        told = shell.here("plan", *words, "1m,5m", code=0).out
         assert "derived-1m  BINANCE:BTCUSDT  5m" in told
         assert "36 bars are folded from shorter ones" in told
         asked = holey.sim.requests
         run = shell.run("repair", "--json", code=0).json
         assert (run["totals"]["requests"], run["totals"]["written"], holey.sim.requests) == (0, 36, asked)
         assert [(d["from"], d["timeframe"], d["bars"]) for d in run["derived"]] == [("1m", "5m", 36)]
-        assert shell.run("audit", run["run"], "--json", code=0).json["derived"] == run["derived"]
-        answer = shell.run("why", "BINANCE:BTCUSDT", "5m", "2024-06-01T04:00", "--json", code=0).json
+        assert shell.here("audit", run["run"], "--json", code=0).json["derived"] == run["derived"]
+        answer = shell.here("why", "BINANCE:BTCUSDT", "5m", "2024-06-01T04:00", "--json", code=0).json
         assert (answer["bar"]["source"], answer["history"][-1]["source"]) == ("derived-1m", "derived-1m")
-        assert shell.run("gaps", "--json", code=0).json == []
+        assert shell.here("gaps", "--json", code=0).json == []
 
 
 def test_wrong_words_name_the_right_ones_and_leave_no_lake(shell) -> None:
     """A way to derive that is none is a wrong call."""
     words = ("--symbols", "BINANCE:BTCUSDT", "--days", "1", "--timeframes", "5m", "--derive", "frist")
     for verb in ("plan", "backfill"):
-        done = shell.run(verb, *words, code=2)
+        done = shell.here(verb, *words, code=2)
         assert "unknown way to derive 'frist'" in done.err
         assert "did you mean 'first'? Known: never, gaps, first" in done.err
-        assert shell.run(verb, *words, "--json", code=2).json["error"]["type"] == "UnknownName"
+        assert shell.here(verb, *words, "--json", code=2).json["error"]["type"] == "UnknownName"
     assert not shell.lake.exists()
 
 

@@ -28,16 +28,16 @@ def honest_end(shell, v, check) -> int:
     """Backfill, then repair until all is there; at every end the exit code tells the truth. How many runs it took."""
     truth, (_, *rest) = v.truth(), v.words()
     for run, verb in enumerate(["backfill", *["repair"] * 8], 1):
-        done = shell.run(verb, *rest)
+        done = shell.here(verb, *rest)
         with shell.store() as store:
             rows = check(store, truth)
-        listed = shell.run("gaps", "--start", v.start, "--end", v.end, "--json")
+        listed = shell.here("gaps", "--start", v.start, "--end", v.end, "--json")
         left = [g for g in listed.json if g["class"] in ("never_asked", "failed", "vendor_hole")]
         assert done.code == listed.code == (1 if left else 0), done.told
         assert done.json["gaps"] == left
         if done.code == 0:
             assert rows.sort(KEY).equals(truth)
-            assert shell.run(*v.words(), code=0).json["totals"]["written"] == 0
+            assert shell.here(*v.words(), code=0).json["totals"]["written"] == 0
             return run
         assert sum(g["bars"] for g in left) >= truth.height - rows.height
     raise AssertionError("eight repairs did not complete the lake")
@@ -63,13 +63,13 @@ def test_a_source_that_never_answers_leaves_listed_gaps(shell, venue) -> None:
     """A source that only fails: exit code 1, and every bar is in a gap of class failed that names the error."""
     with venue(symbols=2, start="2024-06-01", end="2024-06-03", faults="5xx:1.0") as v:
         (shell.home / "gapless.toml").write_text('[sources.binance]\nattempts = 2\npatience = "1s"\n')
-        done = shell.run(*v.words(), code=1)
-        gaps = shell.run("gaps", "--json", code=1).json
+        done = shell.here(*v.words(), code=1)
+        gaps = shell.here("gaps", "--json", code=1).json
         assert {g["class"] for g in gaps} == {"failed"}
         assert sum(g["bars"] for g in gaps) == sum(g["bars"] for g in done.json["gaps"]) == 2 * 2880
         assert all("binance" in " ".join(g["evidence"]) for g in gaps)
         v.sim.exchange.plan_faults("")
-        shell.run("repair", "--base-url", v.sim.url, code=0)
+        shell.here("repair", "--base-url", v.sim.url, code=0)
         assert shell.rows().sort(KEY).equals(v.truth())
 
 
@@ -102,5 +102,5 @@ def test_late_bars_are_asked_again_and_the_first_values_stay_readable(shell, ven
         assert truth.join(now, on=truth.columns, how="anti").height == 0
         name, at = late.row(0)[:2]
         words = ("bars", name, "1m", "--start", at.isoformat(), "--end", iso(int(at.timestamp()) * 1_000_000 + MINUTE))
-        assert shell.run(*words, "--as-of", iso(known), "--json", code=0).json[0]["volume"] == late.row(0)[6]
-        assert shell.run(*words, "--json", code=0).json[0]["volume"] > late.row(0)[6]
+        assert shell.here(*words, "--as-of", iso(known), "--json", code=0).json[0]["volume"] == late.row(0)[6]
+        assert shell.here(*words, "--json", code=0).json[0]["volume"] > late.row(0)[6]

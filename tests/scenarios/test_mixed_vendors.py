@@ -76,7 +76,7 @@ def test_a_vendor_is_killed_half_way_and_the_call_is_complete(shell, mirror: Run
         f"[universes.mixed]\nsymbols = {json.dumps([*(f'BINANCE:{s}' for s in SYMBOLS), *STOCKS])}\n"
     )
     call = ("--universe", "mixed", "--timeframes", "1m", "--start", SPAN[0], "--end", SPAN[1])
-    planned = shell.run("plan", *call, "--json", code=0).json
+    planned = shell.here("plan", *call, "--json", code=0).json
     assert {t["source"] for t in planned["tasks"]} == {"binance", "polygon"}
     wait_for(port, 0)
     run = shell.start("backfill", *call, "--max-concurrent", 2, "--json")
@@ -96,12 +96,12 @@ def test_a_vendor_is_killed_half_way_and_the_call_is_complete(shell, mirror: Run
     assert set(crypto["source"]) == {"binance", "mirror"}
     assert set(rows["source"]) == {"binance", "mirror", "polygon"}
 
-    assert {s["coverage"] for s in shell.run("status", "--json", code=0).json["series"]} == {1.0}
-    assert not [g for g in shell.run("gaps", "--json", code=0).json if g["class"] not in ("no_trade", "pending")]
-    told = " ".join(shell.run("audit", done["run"]).out.split())
+    assert {s["coverage"] for s in shell.here("status", "--json", code=0).json["series"]} == {1.0}
+    assert not [g for g in shell.here("gaps", "--json", code=0).json if g["class"] not in ("no_trade", "pending")]
+    told = " ".join(shell.here("audit", done["run"]).out.split())
     assert "mirror was asked for" in told
     assert "made good by mirror" in told
-    assert shell.run("plan", *call, "--json", code=0).json["requests"] == 0
+    assert shell.here("plan", *call, "--json", code=0).json["requests"] == 0
 
 
 def stored(shell) -> pl.DataFrame:

@@ -42,7 +42,7 @@ def test_an_interrupted_backfill_keeps_what_it_fetched(shell, venue, check, numb
             last = store.meta.runs(1)[0]
         assert (last["outcome"], json.loads(last["document"])["totals"]["written"]) == ("interrupted", kept)
         assert 0 < kept < truth.height
-        rest = shell.run(*words, code=0).json["totals"]
+        rest = shell.here(*words, code=0).json["totals"]
         assert rest["written"] == truth.height - kept
         assert shell.rows().sort(KEY).equals(truth)
 
@@ -69,7 +69,7 @@ def test_an_interrupted_import_keeps_whole_files(shell, files, truth_of, check, 
     with shell.store() as store:
         assert 0 < check(store, truth).height < truth.height
         assert store.meta.runs(1)[0]["outcome"] == "interrupted"
-    shell.run(*words, code=0)
+    shell.here(*words, code=0)
     assert shell.rows().sort(KEY).equals(truth)
 
 
@@ -126,7 +126,7 @@ def test_sigterm_is_never_lost_nor_rude(shells, venue, times: int) -> None:
 def test_an_interrupted_build_says_so_and_goes_on(shell, files, truth_of) -> None:
     """SIGTERM while features are built: exit 130; the next build makes the rest."""
     truth = truth_of("2022-01-01", "2022-04-01")
-    shell.run("import", *files("in", truth), "--venue", "BINANCE", "--timeframe", "1m", code=0)
+    shell.here("import", *files("in", truth), "--venue", "BINANCE", "--timeframe", "1m", code=0)
     words = (
         "features",
         "build",
@@ -140,6 +140,6 @@ def test_an_interrupted_build_says_so_and_goes_on(shell, files, truth_of) -> Non
     done = shell.run(*words, code=130)
     shell.env = {}
     assert done.json["error"]["type"] == "Interrupted"
-    rows = shell.run(*words, code=0).json["sets"][0]["rows"]
+    rows = shell.here(*words, code=0).json["sets"][0]["rows"]
     assert 0 < rows <= truth.height
-    assert shell.run("lake", "verify", "--json", code=0).json == {"problems": []}
+    assert shell.here("lake", "verify", "--json", code=0).json == {"problems": []}

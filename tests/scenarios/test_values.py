@@ -30,7 +30,7 @@ def same_as_venue(shell, sim: Running, start: str) -> None:
                 rows = store.values.read(name, [f"BINANCEUSDM:{symbol}"])
                 told = [(t, float(text)) for t, text in sim.values.values(name, symbol, span)]
                 assert list(zip(rows["ts"].to_physical(), rows["value"], strict=True)) == told, (name, symbol)
-    assert shell.run("lake", "verify", "--json", code=0).json == {"problems": []}
+    assert shell.here("lake", "verify", "--json", code=0).json == {"problems": []}
 
 
 def test_a_sync_killed_again_and_again_asks_for_nothing_that_is_stored(shell, venue) -> None:
@@ -44,7 +44,7 @@ def test_a_sync_killed_again_and_again_asks_for_nothing_that_is_stored(shell, ve
             kills += process.poll() is None
             process.kill()
             process.communicate()
-        last = shell.run(*words(v.sim), code=0).json
+        last = shell.here(*words(v.sim), code=0).json
         assert kills
         same_as_venue(shell, v.sim, "2024-05-05")
         with shell.store() as store:
@@ -58,9 +58,9 @@ def test_a_sync_killed_again_and_again_asks_for_nothing_that_is_stored(shell, ve
         under_way = 8 * kills  # of each killed process, at most one for each worker
         assert pages <= sum(asked.values()) + under_way
         assert {line["name"] for line in last["series"]} == {"funding_rate", "open_interest"}
-        again = shell.run(*words(v.sim), code=0).json
+        again = shell.here(*words(v.sim), code=0).json
         assert (again["totals"]["requests"], again["totals"]["written"]) == (0, 0)
-        assert [line["verb"] for line in shell.run("audit", "--json", code=0).json][:2] == ["values", "values"]
+        assert [line["verb"] for line in shell.here("audit", "--json", code=0).json][:2] == ["values", "values"]
 
 
 def test_built_features_follow_a_value_that_the_venue_corrects(shell, venue) -> None:
@@ -70,25 +70,25 @@ def test_built_features_follow_a_value_that_the_venue_corrects(shell, venue) -> 
         instrument = "BINANCEUSDM:BTCUSDT"
         names = ",".join(f"BINANCEUSDM:{s}" for s in v.sim.market.symbols)
         span = ("--start", "2024-06-01", "--end", "2024-06-03")
-        shell.run("backfill", "--symbols", names, *span, "--base-url", v.sim.url, code=0)
-        first = shell.run(*words(v.sim), code=0).json
+        shell.here("backfill", "--symbols", names, *span, "--base-url", v.sim.url, code=0)
+        first = shell.here(*words(v.sim), code=0).json
         assert first["totals"]["written"] == first["totals"]["read"] > 0
-        shell.run("features", "build", "--features", FEATURES, "--json", code=0)
+        shell.here("features", "build", "--features", FEATURES, "--json", code=0)
         before = gl.open(shell.lake).features(instrument, "1m", NAMES)
         assert before["oi"].is_not_nan().sum() == before.height - 60
 
         when = parse_time("2024-06-02T10:00")
         v.sim.values.revised["open_interest", "BTCUSDT", when] = "99999.000"
-        assert shell.run(*words(v.sim), code=0).json["totals"]["requests"] == 0
-        again = shell.run(*words(v.sim, "--again"), code=0).json["totals"]
+        assert shell.here(*words(v.sim), code=0).json["totals"]["requests"] == 0
+        again = shell.here(*words(v.sim, "--again"), code=0).json["totals"]
         assert (again["corrected"], again["written"]) == (1, 0)
         computed = gl.open(shell.lake).features(instrument, "1m", NAMES)
         assert not computed.equals(before)
-        built = shell.run("features", "build", "--features", FEATURES, "--json", code=0).json
+        built = shell.here("features", "build", "--features", FEATURES, "--json", code=0).json
         assert sum(one["rows"] for one in built["sets"]) == before.height // 2 * 2
         stored = gl.open(shell.lake).features(instrument, "1m", NAMES)
         assert stored.equals(computed)
-        checked = shell.run("features", "verify", "--json", code=0).json
+        checked = shell.here("features", "verify", "--json", code=0).json
         assert {line["differing"] for line in checked} == {0}
         read = (
             "values",
@@ -100,10 +100,10 @@ def test_built_features_follow_a_value_that_the_venue_corrects(shell, venue) -> 
             "--end",
             "2024-06-02T10:01",
         )
-        (now,) = shell.run(*read, "--json", code=0).json
-        (then,) = shell.run(*read, "--as-of", first["ended"], "--json", code=0).json
+        (now,) = shell.here(*read, "--json", code=0).json
+        (then,) = shell.here(*read, "--as-of", first["ended"], "--json", code=0).json
         assert now["value"] == 99999.0 != then["value"]
-        line = next(x for x in shell.run("values", "list", "--json", code=0).json if x["superseded"])
+        line = next(x for x in shell.here("values", "list", "--json", code=0).json if x["superseded"])
         assert (line["name"], line["instrument"], line["superseded"]) == ("open_interest", instrument, 1)
 
 
@@ -119,14 +119,14 @@ def test_a_failure_is_told_and_made_good_by_the_next_run(shell, venue) -> None:
         ):
             line = [w for w in words(v.sim) if wrong[0] != "--symbols" or w != words(v.sim)[3]]
             line = [*words(v.sim)[:2], *wrong] if wrong[0] in ("--symbols", "--universe") else [*line, *wrong]
-            shell.run(*line, code=2)
+            shell.here(*line, code=2)
             assert not shell.lake.exists()
-        bad = shell.run(*words(v.sim, symbols=("BTCUSDT", "NOSUCH"), start="2024-04-01"), code=1).json
+        bad = shell.here(*words(v.sim, symbols=("BTCUSDT", "NOSUCH"), start="2024-04-01"), code=1).json
         assert bad["outcome"] == "incomplete"
         assert {e["series"].split(" ")[0] for e in bad["errors"]} == {"BINANCEUSDM:NOSUCH"}
         residual = [r for r in bad["residual"] if r["instrument"] == "BINANCEUSDM:BTCUSDT"]
         assert [(r["name"], r["start"], r["end"]) for r in residual] == [
             ("open_interest", "2024-04-01T00:00:00Z", "2024-05-04T12:45:00Z")
         ]
-        good = shell.run(*words(v.sim, symbols=("BTCUSDT",), start="2024-04-01"), code=0)
+        good = shell.here(*words(v.sim, symbols=("BTCUSDT",), start="2024-04-01"), code=0)
         assert good.json["outcome"] == "complete"
