@@ -11,6 +11,7 @@
     │   ├── Throttled                 slow down: too many requests, or banned until a time
     │   ├── Refused                   asking again will not help (bad symbol, not entitled)
     │   └── Faulty                    asking again may help (5xx, time-out, reset, broken body)
+    │       └── Damaged               a file came, and is not what it should be: that file, not who gave it
     ├── LakeError                     the store
     │   ├── LakeLocked                another process is writing
     │   ├── LakeFull                  no space left
@@ -98,6 +99,10 @@ class Refused(SourceError):  # noqa: N818
 
 class Faulty(SourceError):  # noqa: N818
     """The answer did not come or cannot be used; another try may work."""
+
+
+class Damaged(Faulty):
+    """A file of an archive that is not what it should be; others of it may be well."""
 
 
 class LakeError(GaplessError):

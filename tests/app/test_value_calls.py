@@ -34,7 +34,7 @@ def lake(tmp_path: Path) -> gl.Lake:
         ({"symbols": "BINANCEUSDM:BTCUSDT", "days": 1.0, "end": "2025-05-01"}, "alone"),
         ({"symbols": "BINANCE:BTCUSDT", "days": 1.0}, "binance-usdm"),
         ({"symbols": "XNAS:AAPL", "days": 1.0}, "write_values"),
-        ({"symbols": "BINANCEUSDM:BTCUSDT", "days": 1.0, "source": "binance"}, "binance-usdm"),
+        ({"symbols": "BINANCEUSDM:BTCUSDT", "days": 1.0, "source": "binance"}, "it serves BINANCE only"),
     ],
 )
 def test_a_call_that_means_nothing_is_told_with_the_fix(lake: gl.Lake, options: dict[str, object], hint: str) -> None:

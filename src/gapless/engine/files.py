@@ -28,7 +28,7 @@ from gapless.events import Fetched
 from gapless.protocols import Answer, Archive, Endpoint, Http, Offer, Page
 from gapless.spans import Span, SpanSet
 
-_ATTEMPTS = 5  # of one file, before what it holds is asked for in another way
+FILE_ATTEMPTS = 5  # of one file, before what it holds is asked for in another way
 
 
 class Listed(Protocol):
@@ -85,7 +85,9 @@ def beside(http: Paced, archive: Endpoint) -> Paced:
 
     A file that stays damaged is not asked for often, and an archive that does not answer is not waited for.
     """
-    patience = replace(http.patience, attempts=min(_ATTEMPTS, http.patience.attempts), outage=0.0, longest_pause=60.0)
+    patience = replace(
+        http.patience, attempts=min(FILE_ATTEMPTS, http.patience.attempts), outage=0.0, longest_pause=60.0
+    )
     return Paced(archive, http.session, patience=patience, observer=http.observer, stop=http.stop, clock=http.clock)
 
 

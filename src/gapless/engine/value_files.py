@@ -20,7 +20,8 @@ from gapless.engine.fetch import Paced
 from gapless.engine.files import Folders
 from gapless.engine.value_tasks import LEFT_OUT, NO_FILE, ValueOutcome, ValueTask, reachable
 from gapless.engine.walk import Tally
-from gapless.errors import Faulty, SourceError
+from gapless.errors import Damaged, Faulty, SourceError
+from gapless.events import Retried
 from gapless.protocols import Counts, Http, Offer, ValueAnswer, ValueArchive, ValuePage, ValueSource
 from gapless.series import Instrument
 from gapless.spans import Span, SpanSet
@@ -40,6 +41,7 @@ class ValueFiles:
     outcome: ValueOutcome
     store: Store
     run_id: str
+    now: Callable[[], int]  # the venue's clock
     left: SpanSet = field(default_factory=SpanSet.of)
 
     @property
@@ -60,13 +62,8 @@ class ValueFiles:
     async def _file(self, offer: Offer, digest: str | None) -> None:
         """Steps 2 and 3."""
         tally, asked = Tally(), self._asked(offer)
-
-        async def read(http: Http) -> ValuePage | None:
-            page = await self.archive.read(http, self.task.instrument, offer, digest)
-            return received(page, self.archive, self.task.instrument, offer.span) if page else None
-
         try:
-            page = await self.http.ask(read, tally.tried)
+            page = await self._whole(offer, digest, tally)
         except SourceError as error:
             await self.store(self._answer(asked, tally, error=str(error)), NOTHING)
             if self._leave(SpanSet.of(asked), ""):
@@ -79,12 +76,31 @@ class ValueFiles:
             return
         self.outcome.bytes += page.bytes
         rows, told = page.frame.filter(_inside(asked)), _spoken(page, AGES[self.archive.value]).clip(asked)
-        self.outcome.counts += await self.store(self._answer(asked, tally, rows.height, told), rows)
+        self.outcome.add(await self.store(self._answer(asked, tally, rows.height, told), rows))
         self._leave(SpanSet.of(asked) - told, LEFT_OUT)
+
+    async def _whole(self, offer: Offer, digest: str | None, tally: Tally) -> ValuePage | None:
+        """The file; a damaged one is asked for again, and says nothing of how the archive is."""
+
+        async def read(http: Http) -> ValuePage | Damaged | None:
+            try:
+                page = await self.archive.read(http, self.task.instrument, offer, digest)
+            except Damaged as error:
+                return error
+            return received(page, self.archive, self.task.instrument, offer.span) if page else None
+
+        attempt = 1
+        while isinstance(found := await self.http.ask(read, tally.tried), Damaged):
+            if attempt >= self.http.patience.attempts:
+                raise found
+            self.http.observer(Retried(self.archive.name, found.message, 0.0, attempt))
+            await self.http.rest(attempt)
+            attempt += 1
+        return found
 
     def _leave(self, spans: SpanSet, reason: str) -> SpanSet:
         """Step 4; returns what nobody can be asked for any more."""
-        pages = reachable(self.task.source, spans, self.http.clock()) if self.task.pages else SpanSet.of()
+        pages = reachable(self.task.source, spans, self.now()) if self.task.pages else SpanSet.of()
         self.left |= pages
         if reason:
             self.outcome.left_out(spans - pages, reason)

@@ -69,6 +69,10 @@ class ValueOutcome:
     residual: dict[str, SpanSet] = field(default_factory=dict)
     until: int = LATEST
 
+    def add(self, counts: Counts) -> None:
+        """Count what a page or a file brought; of several that come at once none is lost."""
+        self.counts += counts
+
     def left_out(self, spans: SpanSet, reason: str) -> None:
         """Nobody tells the values of ``spans``."""
         if spans:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -21,13 +22,13 @@ import polars as pl
 from gapless.engine.backfill import signals
 from gapless.engine.budget import window_of
 from gapless.engine.fetch import Paced, Patience, opened, wall_clock
-from gapless.engine.files import Folders, beside
+from gapless.engine.files import FILE_ATTEMPTS, Folders
 from gapless.engine.value_files import NOTHING, ValueFiles, received
 from gapless.engine.value_tasks import MARGIN, NO_FILE, TOO_OLD, ValueOutcome, ValueTask
 from gapless.engine.venue import Venue
 from gapless.errors import Interrupted, SourceError
 from gapless.events import Observer, nobody
-from gapless.protocols import Clock, Counts, Http, Source, ValueAnswer, ValuePage, ValueSource
+from gapless.protocols import Clock, Counts, Endpoint, Http, Source, ValueAnswer, ValuePage, ValueSource
 from gapless.spans import LATEST, Span, SpanSet
 from gapless.values import AGES
 
@@ -81,7 +82,9 @@ class ValueJob:
             workers += [asyncio.create_task(self._worker(mine)) for _ in range(one.limits.concurrency)]
         for shelf in {id(t.archive): t.archive for t in wanted if t.archive and t.files}.values():
             of_it = [t for t in wanted if t.archive is shelf and t.files]
-            folders, mine = Folders(shelf, beside(self.venue.http, shelf), of_it), iter(of_it)
+            patience = self.venue.http.patience
+            patience = replace(patience, attempts=min(FILE_ATTEMPTS, patience.attempts))
+            folders, mine = Folders(shelf, self._beside(shelf, patience), of_it), iter(of_it)
             workers += [asyncio.create_task(self._worker(mine, folders)) for _ in range(shelf.limits.concurrency)]
         try:
             await asyncio.gather(*workers)
@@ -92,16 +95,14 @@ class ValueJob:
 
     def _paced(self, source: ValueSource) -> Paced:
         if id(source) not in self._pacers:
-            self._pacers[id(source)] = self._new_pace(source)
+            paced = self._beside(source, self.venue.http.patience)
+            paced.window = window_of(source.base_url.rstrip("/") + source.path, source.limits)  # of this path alone
+            self._pacers[id(source)] = paced
         return self._pacers[id(source)]
 
-    def _new_pace(self, source: ValueSource) -> Paced:
+    def _beside(self, one: Endpoint, patience: Patience) -> Paced:
         http = self.venue.http
-        paced = Paced(
-            source, http.session, patience=http.patience, observer=http.observer, stop=http.stop, clock=http.clock
-        )
-        paced.window = window_of(source.base_url.rstrip("/") + source.path, source.limits)  # a limit of this path alone
-        return paced
+        return Paced(one, http.session, patience=patience, observer=http.observer, stop=http.stop, clock=http.clock)
 
     async def _worker(self, mine: Iterator[ValueTask], folders: Folders | None = None) -> None:
         while not self.venue.http.stop.is_set() and (task := next(mine, None)) is not None:
@@ -119,7 +120,9 @@ class ValueJob:
 
     async def _from_files(self, task: ValueTask, outcome: ValueOutcome, folders: Folders) -> SpanSet:
         assert task.archive is not None
-        files = ValueFiles(task, task.archive, folders, outcome, self._store, self.run)
+        with suppress(SourceError):  # by our clock then; pages will tell what ails the source
+            await self.venue.synced() if task.pages else None
+        files = ValueFiles(task, task.archive, folders, outcome, self._store, self.run, self.venue.now)
         await files.run()
         return files.left
 
@@ -172,7 +175,7 @@ class _Walk:
             self.silent = page.covered.end
             self.at = max(self.at, told)
             answer = self._answer(asked, self._proven(asked.start, bool(ts), self._ended(end)), len(ts))
-            self.outcome.counts += await self.store(replace(answer, ended=self._ended(end)), page.frame)
+            self.outcome.add(await self.store(replace(answer, ended=self._ended(end)), page.frame))
 
     def _ended(self, end: int) -> bool:
         """Is nothing due any more after the last value, or, where that is young, nothing of what came regularly?"""
@@ -214,6 +217,8 @@ class _Walk:
         sure = self.venue.now() - AGES[self.task.source.value]
         young = self.at > sure
         end = self.at - (young and ended) if seen else min(self.at, sure)
+        if seen and ended and self.task.span.end <= sure:
+            end = self.task.span.end  # nothing can be due between the last value and the end
         return Span(start, end) if end > start else None
 
     def _answer(self, asked: Span, answered: Span | None, rows: int, error: str = "") -> ValueAnswer:

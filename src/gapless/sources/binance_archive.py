@@ -31,7 +31,7 @@ except ImportError:  # a machine it is not made for
     import zlib as inflate  # type: ignore[no-redef]
 
 from gapless.bars import TS, empty
-from gapless.errors import Faulty, Refused, SourceError, Throttled
+from gapless.errors import Damaged, Faulty, Refused, SourceError, Throttled
 from gapless.protocols import Http, Limits, Offer, Page, ValueArchive
 from gapless.series import Series
 from gapless.sources.reading import MICROS_FROM, head
@@ -131,7 +131,7 @@ class BinanceArchive:
         return {name: found[name] for name in names if name in found}
 
     async def read(self, http: Http, series: Series, offer: Offer, digest: str | None) -> Page:
-        """The bars of a file. An empty page when it is not there; Faulty when it is damaged, or not what it should be.
+        """The bars of a file. An empty page when it is not there; Damaged when it is not what it should be.
 
         ``digest`` as ``digests`` told it; None, or one that differs: the file's own checksum decides.
         """
@@ -162,9 +162,9 @@ class BinanceArchive:
         try:
             said = (await http.get(f"{path}.CHECKSUM", {}, weight=0)).split(maxsplit=1)
         except _Absent:
-            raise Faulty(f"{self.name} {path}: there is no checksum to trust it by.") from None
+            raise Damaged(f"{self.name} {path}: there is no checksum to trust it by.") from None
         if not said or hashlib.sha256(body).hexdigest().encode() != said[0].lower():
-            raise Faulty(f"{self.name} {path}: the file differs from its checksum.")
+            raise Damaged(f"{self.name} {path}: the file differs from its checksum.")
 
     def used(self, headers: Mapping[str, str]) -> int | None:
         """It counts nothing."""
@@ -181,21 +181,21 @@ class BinanceArchive:
 
 
 def _frame(where: str, body: bytes, series: Series, offer: Offer) -> pl.DataFrame:
-    """The bars of a zip, sorted, each once; Faulty when they cannot be what its name says."""
+    """The bars of a zip, sorted, each once; Damaged when they cannot be what its name says."""
     text = unzipped(where, body, offer)
     skip = 0 if text[:1].isdigit() else 1
     try:
         rows = pl.read_csv(text, columns=_READ, has_header=False, skip_rows=skip, schema=_COLUMNS, quote_char=None)
     except pl.exceptions.PolarsError as error:
-        raise Faulty(f"{where}: cannot be read: {str(error).splitlines()[0]}; it begins {head(text)}.") from error
+        raise Damaged(f"{where}: cannot be read: {str(error).splitlines()[0]}; it begins {head(text)}.") from error
     opened, closed = (_micros(rows.get_column(name)) for name in ("open_time", "close_time"))
     size = series.timeframe.micros
     if any(rows.get_column(name).null_count() for name in _VALUES):
-        raise Faulty(f"{where}: values are missing; it begins {head(text)}.")
+        raise Damaged(f"{where}: values are missing; it begins {head(text)}.")
     if len(opened) and (opened.min() < offer.span.start or opened.max() >= offer.span.end):
-        raise Faulty(f"{where}: holds bars of other times.")
+        raise Damaged(f"{where}: holds bars of other times.")
     if ((closed < opened) | (closed >= opened + size)).any():
-        raise Faulty(f"{where}: a row does not close within {series.timeframe} of its open.")
+        raise Damaged(f"{where}: a row does not close within {series.timeframe} of its open.")
     name = pl.Series("instrument", [str(series.instrument)]).new_from_index(0, rows.height)
     frame = pl.DataFrame([name, pl.Series("ts", opened).cast(TS), *(rows.get_column(n) for n in _VALUES)])
     return frame if (np.diff(opened) > 0).all() else _ordered(where, frame)
@@ -208,13 +208,13 @@ def unzipped(where: str, body: bytes, offer: Offer) -> bytes:
         with zipfile.ZipFile(io.BytesIO(body)) as archive:
             (member,) = archive.infolist()
             if member.filename != wanted:
-                raise Faulty(f"{where}: holds '{member.filename}', not '{wanted}'.")
+                raise Damaged(f"{where}: holds '{member.filename}', not '{wanted}'.")
             if member.file_size > (offer.bytes // ROW_BYTES + 2) * _LONGEST_ROW:
-                raise Faulty(f"{where}: would unpack to {member.file_size:,} bytes.")
+                raise Damaged(f"{where}: would unpack to {member.file_size:,} bytes.")
             packed = member.compress_type == zipfile.ZIP_DEFLATED and not member.flag_bits & _ENCRYPTED
             return _inflated(body, member) if packed else archive.read(member)
     except _BROKEN as error:
-        raise Faulty(f"{where}: is no archive of one table: {error}.") from error
+        raise Damaged(f"{where}: is no archive of one table: {error}.") from error
 
 
 def _inflated(body: bytes, member: zipfile.ZipInfo) -> bytes:
@@ -231,7 +231,7 @@ def _inflated(body: bytes, member: zipfile.ZipInfo) -> bytes:
 def _ordered(where: str, frame: pl.DataFrame) -> pl.DataFrame:
     frame = frame.unique(maintain_order=True).sort("ts")
     if not frame.get_column("ts").is_unique().all():
-        raise Faulty(f"{where}: two rows of one time disagree.")
+        raise Damaged(f"{where}: two rows of one time disagree.")
     return frame
 
 

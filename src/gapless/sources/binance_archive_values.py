@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from gapless.bars import TS
-from gapless.errors import Faulty, SourceError
+from gapless.errors import Damaged, SourceError
 from gapless.protocols import Http, Limits, Offer, ValueArchive, ValuePage
 from gapless.series import Instrument
 from gapless.sources.binance_archive import (
@@ -73,7 +73,7 @@ class ValueFiles:
         return await self.beside.digests(http, offers)
 
     async def read(self, http: Http, instrument: Instrument, offer: Offer, digest: str | None) -> ValuePage | None:
-        """The values of a file, sorted, each once; None when it is not there, Faulty when it is not what it should be.
+        """The values of a file, sorted, each once; None when it is not there, Damaged when it is not what it should be.
 
         Rows without a value are none, and of rows of one time that disagree none is believed.
         """
@@ -89,9 +89,9 @@ class ValueFiles:
         values = texts.str.strip_chars().cast(pl.Float64, strict=False)
         told = texts.is_not_null() & (texts.str.strip_chars() != "")
         if (told & ~values.is_finite().fill_null(False)).any():
-            raise Faulty(f"{where}: a value is no number.")
+            raise Damaged(f"{where}: a value is no number.")
         if ((ts < offer.span.start - PERIOD) | (ts >= offer.span.end)).any():
-            raise Faulty(f"{where}: holds values of other times.")
+            raise Damaged(f"{where}: holds values of other times.")
         frame = pl.DataFrame([pl.Series("ts", ts).cast(TS), values.alias("value")])
         frame = frame.filter(told & pl.Series(ts >= offer.span.start))  # a first midnight is the day before's
         return frame.unique(maintain_order=True).filter(pl.len().over("ts") == 1).sort("ts")
@@ -147,17 +147,17 @@ def _snapshots(span: Span, now: int) -> Iterator[tuple[Span, str]]:
 def _payment_moments(where: str, table: pl.DataFrame, instrument: Instrument, span: Span) -> tuple[Micros, pl.Series]:
     when = table["calc_time"].str.strip_chars().cast(pl.Int64, strict=False)
     if when.null_count():
-        raise Faulty(f"{where}: a time cannot be read.")
+        raise Damaged(f"{where}: a time cannot be read.")
     return micros(when.to_list()), table["last_funding_rate"]
 
 
 def _snapshot_moments(where: str, table: pl.DataFrame, instrument: Instrument, span: Span) -> tuple[Micros, pl.Series]:
     others = set(table["symbol"].unique().to_list()) - {instrument.symbol}
     if others:
-        raise Faulty(f"{where}: holds values of {sorted(map(str, others))[:3]}.")
+        raise Damaged(f"{where}: holds values of {sorted(map(str, others))[:3]}.")
     when = table["create_time"].str.strip_chars().str.strptime(pl.Datetime("us"), STAMP, strict=False)
     if when.null_count():
-        raise Faulty(f"{where}: a time cannot be read.")
+        raise Damaged(f"{where}: a time cannot be read.")
     stamps, day = when.to_physical().to_numpy(), span.start - PERIOD
     return stamps + PERIOD * by_start(stamps, day), table["sum_open_interest"]
 
@@ -168,10 +168,10 @@ def _table(where: str, text: bytes, columns: tuple[str, str, str]) -> pl.DataFra
     try:
         table = pl.read_csv(text, has_header=named, infer_schema=False, quote_char=None)
     except pl.exceptions.PolarsError as error:
-        raise Faulty(f"{where}: cannot be read: {str(error).splitlines()[0]}; it begins {head(text)}.") from error
+        raise Damaged(f"{where}: cannot be read: {str(error).splitlines()[0]}; it begins {head(text)}.") from error
     if not named and table.width >= len(columns):
         table = table.rename(dict(zip(table.columns, columns, strict=False)))
     missing = [name for name in columns if name not in table.columns]
     if missing:
-        raise Faulty(f"{where}: has no column {missing[0]}; it begins {head(text)}.")
+        raise Damaged(f"{where}: has no column {missing[0]}; it begins {head(text)}.")
     return table.select(columns)
