@@ -16,6 +16,6 @@ other bars. No socket is opened and nobody waits; pages are fetched and walked b
 from __future__ import annotations
 
 from gapless.conformance.checks import CHECKS, check_source
-from gapless.conformance.subject import Asked, Subject, Told, made_bars
+from gapless.conformance.subject import CSV, JSON, Asked, Form, Subject, Told, made_bars
 
-__all__ = ["CHECKS", "Asked", "Subject", "Told", "check_source", "made_bars"]
+__all__ = ["CHECKS", "CSV", "JSON", "Asked", "Form", "Subject", "Told", "check_source", "made_bars"]

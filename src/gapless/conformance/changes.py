@@ -6,22 +6,15 @@ Rows are the longest list of an answer, or all lists of that length where an ans
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from gapless.conformance.subject import Subject
+from gapless.conformance.subject import Json, Subject
 
-Json = Any  # JSON as the standard library types it
 _UNITS = (1, 1_000, 1_000_000)  # of microseconds, milliseconds, seconds
 
 
-def dumped(doc: Json) -> bytes:
-    """As bytes."""
-    return json.dumps(doc, separators=(",", ":")).encode()
-
-
-def with_rows(doc: Json, change: Callable[[list[Json]], list[Json]]) -> bytes:
+def with_rows(doc: Json, change: Callable[[list[Json]], list[Json]]) -> Json:
     """The answer with its rows changed."""
     longest = max((len(found) for found in _lists(doc)), default=0)
 
@@ -30,7 +23,7 @@ def with_rows(doc: Json, change: Callable[[list[Json]], list[Json]]) -> bytes:
             return change(node) if len(node) == longest else [changed(n) for n in node]
         return {k: changed(v) for k, v in node.items()} if isinstance(node, dict) else node
 
-    return dumped(changed(copy.deepcopy(doc)))
+    return changed(copy.deepcopy(doc))
 
 
 def more(doc: Json) -> Json:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import polars as pl
 
@@ -31,13 +36,56 @@ class Told:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+Json = Any  # what an answer is made of, as the standard library types JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a vendor writes: ``load`` takes a body apart into lists, objects and numbers, ``dump`` puts one together.
+
+    ``closed``: a body that is cut off can be told from a whole one. Where it cannot, what is left must be true.
+    """
+
+    load: Callable[[bytes], Json]
+    dump: Callable[[Json], bytes]
+    closed: bool = True
+
+
+def _json(doc: Json) -> bytes:
+    return json.dumps(doc, separators=(",", ":")).encode()
+
+
+def _rows(body: bytes) -> Json:
+    return [{k: _number(v) for k, v in row.items()} for row in csv.DictReader(io.StringIO(body.decode()))]
+
+
+def _number(text: str) -> Json:
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
+
+
+def _table(doc: Json) -> bytes:
+    made = io.StringIO()
+    writer = csv.DictWriter(made, list(dict.fromkeys(name for row in doc for name in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(doc)
+    return made.getvalue().encode()
+
+
+JSON = Form(json.loads, _json)
+CSV = Form(_rows, _table, closed=False)  # a table with a header
+
+
 @dataclass(frozen=True)
 class Subject:
     """A source under test, and the vendor it asks.
 
     ``make`` makes the source; ``answer`` is the vendor at a time of its clock (µs); ``truth`` are all final bars of
     ``series`` between its first and last, at least forty; ``now`` lies behind the last by more than the source's
-    ``settle``, best in the middle of a bar. ``secret`` is the key the source was made with, if it needs one.
+    ``settle``, best in the middle of a bar. ``secret`` is the key the source was made with, if it needs one. ``form``:
+    how the vendor writes bars, if not in JSON.
     """
 
     make: Callable[[], Source]
@@ -46,6 +94,7 @@ class Subject:
     truth: pl.DataFrame
     now: int
     secret: str = ""
+    form: Form = JSON
 
     @property
     def opens(self) -> list[int]:

@@ -58,15 +58,21 @@ def micros(times: Sequence[int]) -> Micros:
 
 
 def page_of(
-    name: str, series: Series, span: Span, opened: Micros, values: Mapping[str, Sequence[float | None]], size: int
+    name: str,
+    series: Series,
+    span: Span,
+    opened: Micros | Sequence[int],
+    values: Mapping[str, Sequence[float | None]],
+    size: int,
 ) -> Page:
-    """A page of the bars that open at ``opened``: sorted, a row that was sent twice once. ``size``: bytes received.
+    """A page of the bars that open at ``opened`` (µs): sorted, a row sent twice once. ``size``: bytes received.
 
     Raises Faulty for bars outside ``span``, and for two rows of one time that disagree. The page covers the span from
     its start to the close of its last bar: that an answer stops there proves nothing of what follows.
     """
     if not len(opened):
         return Page(empty(), Span(span.start, span.start), size)
+    opened = np.asarray(opened, dtype=np.int64)
     if (opened < span.start).any() or (opened >= span.end).any():
         raise Faulty(f"{name} {series} {span}: the answer holds bars outside the asked span.")
     columns = (pl.Series(column, data, dtype=pl.Float64) for column, data in values.items())
