@@ -18,6 +18,7 @@ from gapless.app.markets import ARCHIVE, archive, patience, source, source_names
 from gapless.app.planning import asked_span
 from gapless.app.runs import Run, running
 from gapless.config import Config
+from gapless.engine.value_plan import ValuePlan, plan_values
 from gapless.engine.value_tasks import ValueOutcome, ValueTask, of_archive, of_source, tasks
 from gapless.engine.values import run_values
 from gapless.errors import InputError, UsageError
@@ -106,6 +107,12 @@ def sync(asked: WantedValues, progress: Progress) -> Run:
             outcome.errors += _unanswered(asked, outcome)
         _account(asked, run, outcomes)
     return run
+
+
+def plan(asked: WantedValues) -> ValuePlan:
+    """What ``sync`` would ask of whom; nobody is asked, and nothing is changed."""
+    found = [task for src, mine in asked.parts for task in _tasks(asked, src, mine)]
+    return plan_values(found, asked.lake.store.clock())
 
 
 def _tasks(asked: WantedValues, src: Source, mine: Sequence[Instrument]) -> Iterator[ValueTask]:

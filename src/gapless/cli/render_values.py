@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from gapless.cli.render import console, titled
@@ -23,16 +25,38 @@ def synced(document: Mapping[str, Any]) -> None:
     table.add_row("total", "", *(f"{total[n]:,}" for n in _COUNTS), style="bold")
     out.print(table)
     out.print(f"{document['seconds']:.2f} s, {total['retries']:,} retries", style="dim", highlight=False)
-    for line in document["residual"][:_ROWS]:
-        out.print(_residual(line), style="yellow", highlight=False)
+    _left(document["residual"])
     for error in document["errors"][:_ROWS]:
         out.print(f"failed: {error['series']}: {error['error']}", style="red", highlight=False)
     good = document["outcome"] == "complete"
     out.print(document["outcome"], style="green" if good else "red", highlight=False)
 
 
-def _residual(line: Mapping[str, str]) -> str:
-    return f"not had: {line['instrument']} {line['name']} {line['start']} to {line['end']}: {line['reason']}"
+def planned(document: Mapping[str, Any]) -> None:
+    """What ``values sync`` would ask, and what it costs."""
+    out, tasks = console(), document["tasks"]
+    table = titled("plan", ["source", "instrument", "values", "start", "end", "requests"], ["requests"])
+    rows = [(names, list(group)) for names, group in groupby(tasks, key=itemgetter("source", "instrument", "name"))]
+    for names, group in rows[:_ROWS]:
+        table.add_row(*names, group[0]["start"], group[-1]["end"], f"{sum(t['requests'] for t in group):,}")
+    out.print(table)
+    if len(rows) > _ROWS:
+        out.print(f"… and {len(rows) - _ROWS} more", style="dim")
+    who = ", ".join(f"{name} {count:,}" for name, count in document["sources"].items())
+    out.print(
+        f"{len(tasks):,} tasks, {document['requests']:,} requests ({who or 'none'}), about "
+        f"{document['seconds']:.0f} s and {document['bytes'] / 1e6:.1f} MB",
+        highlight=False,
+    )
+    _left(document["residual"])
+
+
+def _left(lines: Sequence[Mapping[str, str]]) -> None:
+    for line in lines[:_ROWS]:
+        out = f"not had: {line['instrument']} {line['name']} {line['start']} to {line['end']}: {line['reason']}"
+        console().print(out, style="yellow", highlight=False)
+    if len(lines) > _ROWS:
+        console().print(f"… and {len(lines) - _ROWS} more that are not had", style="yellow", highlight=False)
 
 
 def listed(lines: Sequence[Mapping[str, Any]]) -> None:

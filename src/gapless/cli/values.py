@@ -29,9 +29,12 @@ def sync(
     source: str | None = None,
     base_url: str | None = None,
     again: Annotated[bool, Parameter(negative="")] = False,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
     common: Common = COMMON,
 ) -> int:
     """Fetch the values that are missing, durably page by page; run again to go on after any interruption.
+
+    What pages do not reach comes from the files of the source's archive, where it has one.
 
     Parameters
     ----------
@@ -42,14 +45,16 @@ def sync(
     days
         The last N days.
     source
-        binance-usdm; otherwise the venue's own.
+        binance-usdm: its pages alone; binance-usdm-archive: its files alone; otherwise the venue's own, both ways.
     base_url
         Another address of the source.
     again
         Ask for what was answered too: finds what the source revised since.
+    dry_run
+        Only show what would be asked of whom, and what nobody tells.
     """
+    from gapless.app.valuing import plan, wanted
     from gapless.app.valuing import sync as fetch
-    from gapless.app.valuing import wanted
     from gapless.cli import render_values as render
     from gapless.observe.progress import progress
 
@@ -58,7 +63,11 @@ def sync(
         "source": source, "base_url": base_url, "again": again,
     }  # fmt: skip
     with common.trial() as lake:
-        wanted(lake, **options)  # type: ignore[arg-type] # a wrong call leaves no lake behind
+        asked = wanted(lake, **options)  # type: ignore[arg-type] # a wrong call leaves no lake behind
+        if dry_run:
+            found = plan(asked).to_dict()
+            show(found) if common.json else render.planned(found)
+            return 0
     run = fetch(wanted(common.open(), **options), progress())  # type: ignore[arg-type]
     show(run.document) if common.json else render.synced(run.document)
     return run.exit_code
