@@ -189,6 +189,15 @@ def test_an_adjustment_that_can_do_nothing_is_an_error(lake: gl.Lake) -> None:
 # ---------------------------------------------------------------- importing
 
 
+def test_a_venue_of_which_it_is_told_that_there_is_nothing_can_be_adjusted(lake: gl.Lake) -> None:
+    """A source that was asked and knew no action of an instrument has answered: bars are as traded."""
+    with pytest.raises(UsageError, match="no corporate actions of XNAS"):
+        lake.bars(NAME, "1d", adjust="all")
+    lake.store.meta.actions.store([], now=lake.store.clock(), whole=[(NAME, "polygon")])
+    assert lake.bars(NAME, "1d", adjust="all").equals(lake.bars(NAME, "1d"))
+    assert lake.features(NAME, "1d", {"c": "close"}, adjust="all")["c"].to_list() == [700.0, 700.0, 100.0, 100.0]
+
+
 def test_the_same_file_again_changes_nothing(lake: gl.Lake, tmp_path: Path) -> None:
     """Unchanged rows are counted so; a changed ratio supersedes, and what was believed before stays readable."""
     path = write(tmp_path / "a.csv", SPLIT)

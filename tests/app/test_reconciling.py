@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,7 +103,7 @@ def test_what_priority_overrides_says_whose_it_is_and_can_be_undone(lake: Lake, 
     )
     assert lake.bars(None, "1m", as_of=known).equals(before.drop("source", "known_at"))
     with running(lake.store, "reconcile-undo") as back:
-        assert undo(lake, back, run.id) == {"of": run.id, "restored": 15, "changed_since": 0}
+        assert undo(lake, back, run.id) == {"of": run.id, "restored": 15, "standing": 0, "changed_since": 0}
     assert lake.bars(None, "1m", provenance=True).drop("known_at").equals(before.drop("known_at"))
     with running(lake.store, "reconcile-undo") as again:  # an undo is an override, and is undone as one
         assert undo(lake, again, back.id)["restored"] == 15
@@ -113,8 +116,43 @@ def test_an_undo_leaves_alone_what_was_changed_since(lake: Lake, venue: Running)
     newer = truth(venue, BTC).head(1).with_columns(pl.col("volume") + 7)
     lake.write(BTC, "1m", newer, source="venue")
     with running(lake.store, "reconcile-undo") as back:
-        assert undo(lake, back, run.id) == {"of": run.id, "restored": 14, "changed_since": 1}
+        assert undo(lake, back, run.id) == {"of": run.id, "restored": 14, "standing": 0, "changed_since": 1}
     assert lake.bars(BTC, "1m", end="2024-06-01T00:01")["volume"].to_list() == newer["volume"].to_list()
+
+
+KILLED = """
+import os, signal, sys
+from gapless.app import reconciling
+from gapless.app.lake import Lake
+from gapless.app.runs import running
+lake = Lake(sys.argv[1])
+reconciling._write = lambda *of: os.kill(os.getpid(), signal.SIGKILL)
+with running(lake.store, "reconcile") as run:
+    print(run.id, flush=True)
+    reconciling.reconcile(reconciling.wanted(lake, [sys.argv[2]], policy="priority", prefer=["two"]), run)
+"""
+
+
+def test_a_run_that_is_killed_between_its_note_and_its_write_changed_nothing(tmp_path: Path, venue: Running) -> None:
+    """Its note is seen to have had no effect; the next run overrides, and an undo of that one puts everything back."""
+    for name, source in (("lake", "one"), ("other", "two")):
+        Lake(tmp_path / name).write(BTC, "1m", (wrong if source == "one" else truth)(venue, BTC), source=source)
+    where = [str(tmp_path / name) for name in ("lake", "other")]
+    killed = subprocess.run([sys.executable, "-c", KILLED, *where], capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    lake = Lake(where[0])
+    with running(lake.store, "reconcile-undo") as back:
+        told = undo(lake, back, killed.stdout.strip())
+    assert (told["restored"], told["standing"], told["changed_since"]) == (0, 15, 0)
+    before = lake.bars(BTC, "1m")
+    run, found = run_it(lake, [where[1]], policy="priority", prefer=["two"])
+    assert found.overridden.total() == 15
+    for restored in (15, 0):
+        with running(lake.store, "reconcile-undo") as back:
+            assert undo(lake, back, run.id) == {
+                "of": run.id, "restored": restored, "standing": 15 - restored, "changed_since": 0,
+            }  # fmt: skip
+    assert lake.bars(BTC, "1m").equals(before)
 
 
 def test_agreement_of_two_sources_overrides_a_third(lake: Lake) -> None:

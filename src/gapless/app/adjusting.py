@@ -50,9 +50,10 @@ def view_of(store: Store, config: Config, adjust: str, *, as_of: int | None) -> 
     """The bars of a lake as ``adjust_bars`` would have them."""
     check_adjust(adjust, None)
     found = store.meta.actions.of(None, as_of=as_of)
-    if adjust != "none" and not found:
+    if adjust != "none" and not store.meta.actions.instruments():
         raise UsageError(
-            f"adjust {adjust}: the lake holds no corporate actions.", hint="gapless actions import FILE… --venue V"
+            f"adjust {adjust}: the lake holds no corporate actions.",
+            hint="gapless actions sync --symbols …, or import FILE… --venue V",
         )
     return _without(known(chosen(found, adjust), store.clock() if as_of is None else as_of), config)
 
@@ -83,7 +84,7 @@ def _check_venues(store: Store, names: Sequence[str], adjust: str) -> None:
     if bare:
         raise UsageError(
             f"adjust {adjust}: the lake holds no corporate actions of {', '.join(bare)}.",
-            hint=f"gapless actions import FILE… --venue {bare[0]}, or leave adjust out: bars are as traded",
+            hint=f"gapless actions sync --symbols …, or import FILE… --venue {bare[0]}; or leave adjust out",
         )
 
 

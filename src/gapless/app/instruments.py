@@ -102,6 +102,8 @@ def _sync_one(lake: Lake, src: Source, key: str, wanted: list[Instrument] | None
     missing = [str(i) for i in wanted or () if i not in listed]
     if missing:
         found["notes"].append(f"{key} lists no {', '.join(missing[:5])}" + " …" * (len(missing) > 5))
+    if not told and not wanted:
+        found["notes"].append(f"{key} has no list of instruments")
     gone = _gone(lake, src, told, found["notes"]) if wanted is None else []
     now = lake.store.clock()
     with lake.store.writing("store listings"):

@@ -241,19 +241,26 @@ def _write(store: Store, run: Run, timeframe: Timeframe, rows: pl.DataFrame) -> 
 
 
 def undo(lake: Lake, run: Run, of: str) -> dict[str, Any]:
-    """Put back what a run overrode, where the bar is still as that run left it; how many were, and were not."""
+    """Put back what a run overrode, where the bar is still as that run left it.
+
+    How many were put back, how many stand as they were before already (an undo again, or a run that was killed between
+    its note and its write), and how many were changed since.
+    """
     noted = overrides.of_run(lake.store, of)
     if not noted:
         raise UsageError(f"run {of} overrode nothing.", hint="gapless audit lists the runs")
-    restored = changed = 0
+    restored = standing = changed = 0
     for timeframe in sorted({o.timeframe for o in noted}):
         mine = [o for o in noted if o.timeframe == timeframe]
-        back = [o for o, now in zip(mine, _current(lake.store, timeframe, mine), strict=True) if now == dict(o.became)]
+        pairs = list(zip(mine, _current(lake.store, timeframe, mine), strict=True))
+        back = [o for o, now in pairs if now == dict(o.became)]
+        same = sum(now == dict(o.was) for o, now in pairs)
         if back:
             overrides.note(lake.store, (Override(timeframe, o.instrument, o.ts, run.id, o.became, o.was) for o in back))
             _write(lake.store, run, timeframe, overrides.as_bars((o.instrument, o.ts, o.was) for o in back))
-        restored, changed = restored + len(back), changed + len(mine) - len(back)
-    return {"of": of, "restored": restored, "changed_since": changed}
+        restored, standing = restored + len(back), standing + same
+        changed += len(mine) - len(back) - same
+    return {"of": of, "restored": restored, "standing": standing, "changed_since": changed}
 
 
 def _current(store: Store, timeframe: Timeframe, of: Sequence[Override]) -> list[dict[str, Any]]:

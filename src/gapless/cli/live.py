@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from gapless.cli.options import COMMON, Common, show, split
+from gapless.cli.options import COMMON, Common, Universe, show, split
 
 
 def register(app: App) -> None:
@@ -105,6 +105,7 @@ def replay(
     start: str | None = None,
     end: str | None = None,
     symbols: str | None = None,
+    universe: Universe = None,
     timeframe: str | None = None,
     common: Common = COMMON,
 ) -> int:
@@ -122,10 +123,12 @@ def replay(
         The rules' own if left out.
     """
     from gapless.app import decisions
+    from gapless.app.selecting import named
     from gapless.cli import render_live as render
 
     lake = common.open(create=False)
-    found = decisions.replay(lake, start=start, end=end, symbols=split(symbols), timeframe=timeframe)
+    names = named(lake, split(symbols), universe)
+    found = decisions.replay(lake, start=start, end=end, symbols=names, timeframe=timeframe)
     show(found) if common.json else render.replayed(found)
     return 0
 

@@ -87,11 +87,12 @@ def _flags(rows: list[Mapping[str, Any]]) -> None:
 
 def undone(document: Mapping[str, Any]) -> None:
     """What an undo put back."""
-    console().print(
-        f"{document['restored']:,} bars as before {document['of']}; {document['changed_since']:,} were changed since, "
-        "and are left alone.",
-        highlight=False,
-    )
+    words = [f"{document['restored']:,} bars put back as they were before {document['of']}"]
+    if document["standing"]:
+        words.append(f"{document['standing']:,} stood so already")
+    if document["changed_since"]:
+        words.append(f"{document['changed_since']:,} were changed since, and are left alone")
+    console().print("; ".join(words), highlight=False)
 
 
 def _size(share: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -102,5 +103,5 @@ def _outcome(test: Mapping[str, Any] | None) -> Text:
 
 
 def _short(time: str | None) -> str:
-    """A time without what is zero."""
-    return "" if time is None else time.removesuffix("T00:00:00Z")
+    """A time without what is zero, in whole seconds."""
+    return "" if time is None else re.sub(r"\.\d+Z$", "Z", time).removesuffix("T00:00:00Z")

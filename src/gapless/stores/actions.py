@@ -15,6 +15,7 @@ TABLES = """
 CREATE TABLE IF NOT EXISTS action(
   instrument TEXT, kind TEXT, ex INTEGER, known_at INTEGER, known_to INTEGER, factor TEXT, value REAL, close REAL,
   source TEXT, PRIMARY KEY(instrument, kind, ex, known_at)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS action_told(instrument TEXT, source TEXT, PRIMARY KEY(instrument, source)) WITHOUT ROWID;
 """
 _COLUMNS = "instrument, kind, ex, factor, value, close, source, known_at"
 
@@ -41,6 +42,7 @@ class Actions:
                 told.add((action.instrument, action.kind, action.ex))
                 counts[_keep(db, action, now)] += 1
             for instrument, source in whole:
+                db.execute("INSERT OR IGNORE INTO action_told VALUES (?,?)", (instrument, source))
                 counts["withdrawn"] += _withdraw(db, instrument, source, told, now)
         return counts
 
@@ -54,8 +56,9 @@ class Actions:
         return [_action(row) for row in self.database.rows(query, (as_of, chosen)[: 1 if chosen is None else 2])]
 
     def instruments(self) -> list[str]:
-        """Instruments of which any action was ever known."""
-        return [row[0] for row in self.database.rows("SELECT DISTINCT instrument FROM action ORDER BY instrument")]
+        """Instruments of which any action was ever known, or a source has told that there is none."""
+        query = "SELECT instrument FROM action UNION SELECT instrument FROM action_told ORDER BY 1"
+        return [row[0] for row in self.database.rows(query)]
 
 
 def _action(row: tuple[Any, ...]) -> Action:
