@@ -11,11 +11,16 @@
 answer, made of ``BARS``. From these answers the checks make wrong ones: cut off, turned round, doubled, with fields
 left out or added, in another unit, for another span. A source must read the same bars, or raise; it must never read
 other bars. No socket is opened and nobody waits; pages are fetched and walked by the engine itself.
+``VALUE_CHECKS`` and ``ValueSubject`` are the same for sources of values at times (funding rates, open interest).
 """
 
 from __future__ import annotations
 
 from gapless.conformance.checks import CHECKS, check_source
-from gapless.conformance.subject import CSV, JSON, Asked, Form, Subject, Told, made_bars
+from gapless.conformance.subject import CSV, JSON, Asked, Form, Subject, Told, ValueSubject, made_bars
+from gapless.conformance.value_checks import VALUE_CHECKS, check_values
 
-__all__ = ["CHECKS", "CSV", "JSON", "Asked", "Form", "Subject", "Told", "check_source", "made_bars"]
+__all__ = [
+    "CHECKS", "CSV", "JSON", "VALUE_CHECKS", "Asked", "Form", "Subject", "Told", "ValueSubject", "check_source",
+    "check_values", "made_bars",
+]  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import polars as pl
 
@@ -21,17 +21,29 @@ from gapless.series import Instrument, Series
 from gapless.spans import SECOND, Span
 
 Found = Page | GaplessError
+
+
+class Vendor(Protocol):
+    """What answers, and when: of a subject of bars, or of values."""
+
+    @property
+    def now(self) -> int: ...
+
+    @property
+    def answer(self) -> Callable[[Asked, int], Told]: ...
+
+
 _T = TypeVar("_T")
 
 
 def page_at(subject: Subject, span: Span, size: int | None = None) -> Page:
     """One page, as the engine takes it."""
-    return _run(_Bench(subject, _made(subject, size)).http().page(subject.series, span))
+    return _run(Bench(subject, _made(subject, size)).http().page(subject.series, span))
 
 
 def answered(subject: Subject, body: bytes, span: Span | None = None) -> Found:
     """What becomes of ``body`` as the answer to ``span``: a page, or what was raised."""
-    bench = _Bench(subject, subject.make(), lambda asked: Told(body))
+    bench = Bench(subject, subject.make(), lambda asked: Told(body))
     try:
         return _run(bench.http().page(subject.series, span or subject.part))
     except GaplessError as error:
@@ -40,7 +52,7 @@ def answered(subject: Subject, body: bytes, span: Span | None = None) -> Found:
 
 def body_of(subject: Subject, span: Span | None = None) -> bytes:
     """The vendor's own answer to a page of ``span``."""
-    bench = _Bench(subject, subject.make())
+    bench = Bench(subject, subject.make())
     _run(bench.http().page(subject.series, span or subject.part))
     return bench.told[-1].body
 
@@ -53,7 +65,7 @@ def walked(subject: Subject, now: int, size: int) -> pl.DataFrame:
         kept.append(part.frame)
 
     async def walk() -> None:
-        http = _Bench(subject, _made(subject, size), now=now).http(attempts=3)
+        http = Bench(subject, _made(subject, size), now=now).http(attempts=3)
         await Walk(subject.series, subject.span, http, Venue(http), "conformance", keep).run()
 
     _run(walk())
@@ -62,19 +74,19 @@ def walked(subject: Subject, now: int, size: int) -> pl.DataFrame:
 
 def server_time(subject: Subject) -> int:
     """The vendor's clock, as the source tells it."""
-    bench = _Bench(subject, subject.make())
+    bench = Bench(subject, subject.make())
     return _run(bench.source.server_time(bench.http()))
 
 
 def listed(subject: Subject) -> list[Instrument]:
     """What the source lists."""
-    bench = _Bench(subject, subject.make())
+    bench = Bench(subject, subject.make())
     return [listing.instrument for listing in _run(bench.source.listings(bench.http()))]
 
 
 def request_for(subject: Subject, series: Series) -> str:
     """How the source asks for a page of ``series``."""
-    bench = _Bench(subject, subject.make(), lambda asked: Told(b""))
+    bench = Bench(subject, subject.make(), lambda asked: Told(b""))
     with suppress(GaplessError):  # nothing was answered: it is the question that counts
         _run(bench.http().page(series, subject.part))
     return f"{bench.asked[0].path} {sorted(bench.asked[0].params.items())}"
@@ -82,7 +94,7 @@ def request_for(subject: Subject, series: Series) -> str:
 
 def requests_of(subject: Subject) -> list[Asked]:
     """All requests of a page, the listings and the clock."""
-    bench = _Bench(subject, subject.make())
+    bench = Bench(subject, subject.make())
     http = bench.http()
     _run(http.page(subject.series, subject.part))
     _run(bench.source.listings(http))
@@ -107,10 +119,10 @@ def _run(work: Coroutine[Any, Any, _T]) -> _T:
 
 
 @dataclass
-class _Bench:
+class Bench:
     """A vendor in place of the network: what ``PacedHttp`` needs of a session, and a clock that waiting moves."""
 
-    subject: Subject
+    subject: Vendor
     source: Source
     instead: Callable[[Asked], Told] | None = None
     now: int = 0

@@ -7,11 +7,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
-from gapless.conformance.subject import Json, Subject
+from gapless.conformance.subject import Json
+from gapless.spans import Span
 
 _UNITS = (1, 1_000, 1_000_000)  # of microseconds, milliseconds, seconds
+
+
+class Timed(Protocol):
+    """What is true near some times."""
+
+    @property
+    def span(self) -> Span: ...
 
 
 def with_rows(doc: Json, change: Callable[[list[Json]], list[Json]]) -> Json:
@@ -44,17 +52,17 @@ def less(doc: Json) -> Iterator[Json]:
         yield part
 
 
-def micros_in(subject: Subject, row: Json) -> Json:
+def micros_in(subject: Timed, row: Json) -> Json:
     """The row with its times in microseconds, where they are in milliseconds."""
     return _mapped(row, lambda value: value * 1000 if _unit(subject, value) == _UNITS[1] else value)
 
 
-def other_values(subject: Subject, row: Json) -> Json:
+def other_values(subject: Timed, row: Json) -> Json:
     """The row with other prices and volumes, and the same times."""
     return _mapped(row, lambda value: _bumped(subject, value))
 
 
-def _bumped(subject: Subject, value: Json) -> Json:
+def _bumped(subject: Timed, value: Json) -> Json:
     if isinstance(value, bool) or _unit(subject, value):
         return value
     if isinstance(value, int | float):
@@ -65,7 +73,7 @@ def _bumped(subject: Subject, value: Json) -> Json:
         return value
 
 
-def _unit(subject: Subject, value: Json) -> int | None:
+def _unit(subject: Timed, value: Json) -> int | None:
     """What one of a time is in µs; None for what is no time near the truth."""
     if not isinstance(value, int) or isinstance(value, bool):
         return None

@@ -14,7 +14,7 @@ import polars as pl
 
 from gapless.bars import TS
 from gapless.protocols import Source
-from gapless.series import Series
+from gapless.series import Instrument, Series
 from gapless.spans import Span
 
 
@@ -113,6 +113,44 @@ class Subject:
 
     def bars(self, span: Span) -> pl.DataFrame:
         """The true bars that open inside ``span``."""
+        return self.truth.filter(pl.col("ts").to_physical().is_between(span.start, span.end, closed="left"))
+
+
+@dataclass(frozen=True)
+class ValueSubject:
+    """A source of values at times under test (``protocols.py: ValueSource``), and the vendor it asks.
+
+    ``make`` makes the source of bars beside which it stands; ``value`` is the kind; ``truth`` are all values
+    (``ts``, ``value``) of ``instrument`` between its first and last, at least forty and none older than can be asked
+    at ``now``. The rest as of ``Subject``.
+    """
+
+    make: Callable[[], Source]
+    value: str
+    answer: Callable[[Asked, int], Told]
+    instrument: Instrument
+    truth: pl.DataFrame
+    now: int
+    secret: str = ""
+    form: Form = JSON
+
+    @property
+    def times(self) -> list[int]:
+        """When the values held, µs."""
+        return [int(ts) for ts in self.truth.get_column("ts").to_physical()]
+
+    @property
+    def span(self) -> Span:
+        """From the first value to just after the last."""
+        return Span(self.times[0], self.times[-1] + 1)
+
+    @property
+    def part(self) -> Span:
+        """A stretch in the middle that most checks ask for."""
+        return Span(self.times[4], self.times[24])
+
+    def values(self, span: Span) -> pl.DataFrame:
+        """The true values inside ``span``."""
         return self.truth.filter(pl.col("ts").to_physical().is_between(span.start, span.end, closed="left"))
 
 

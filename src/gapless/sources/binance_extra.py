@@ -73,11 +73,12 @@ class FundingRates(_Beside):
 
     async def fetch(self, http: Http, instrument: Instrument, span: Span) -> ValuePage:
         """The first page: ascending from the start of the span; one that is not full tells all of the span."""
-        body = await http.get(FUNDING_PATH, _params(instrument, span, FUNDING_PAGE), weight=1)
+        most = self.limits.page_bars
+        body = await http.get(FUNDING_PATH, _params(instrument, span, most), weight=1)
         rows = decoded(_NAME, body, _fundings)
         told = [(row.symbol, row.fundingTime, row.fundingRate) for row in rows]
         found = _frame(instrument, span, told)
-        full = found.height >= FUNDING_PAGE
+        full = found.height >= most
         end = int(found["ts"].to_physical()[-1]) + 1 if full else span.end
         return ValuePage(found, Span(span.start, end), len(body))
 
@@ -93,8 +94,9 @@ class OpenInterest(_Beside):
 
     async def fetch(self, http: Http, instrument: Instrument, span: Span) -> ValuePage:
         """The first page: of no more time than a page holds, so that whichever end a long answer keeps, none is cut."""
-        window = span.intersect(Span(span.start, span.start + INTEREST_PAGE * PERIOD))
-        params = _params(instrument, window, INTEREST_PAGE) | {"period": "5m"}
+        most = self.limits.page_bars
+        window = span.intersect(Span(span.start, span.start + most * PERIOD))
+        params = _params(instrument, window, most) | {"period": "5m"}
         body = await http.get(INTEREST_PATH, params, weight=1)
         rows = decoded(_NAME, body, _interests)
         told = [(row.symbol, row.timestamp, row.sumOpenInterest) for row in rows]
