@@ -15,7 +15,7 @@ from gapless.engine.backfill import Options, Outcome, backfill
 from gapless.engine.bulk import FILES, picked
 from gapless.engine.fetch import Patience
 from gapless.engine.plan import Plan, plan
-from gapless.events import Event, Fetched
+from gapless.events import Event, Fetched, RowsWritten
 from gapless.protocols import Archive, Source
 from gapless.series import Instrument, Series
 from gapless.sim import Running, SimConfig, running
@@ -106,7 +106,7 @@ def test_a_run_of_files_is_cut_so_that_workers_can_share_it() -> None:
     """At most FILES a task, none with a hole between its files, months and days apart; a folder is listed once."""
     made, _ = planned(Span.parse("2020-01-15", "2025-02-20"), NOW)
     files = [task for task in made.tasks if task.files]
-    assert max(len(task.files) for task in files) == FILES
+    assert max(len(task.files) for task in files if "/monthly/" in task.files[0].folder) == FILES
     lists = {}
     for task in files:
         lists[task.files[0].folder] = lists.get(task.files[0].folder, 0) + task.requests - len(task.files)
@@ -114,6 +114,15 @@ def test_a_run_of_files_is_cut_so_that_workers_can_share_it() -> None:
         assert SpanSet.of(*(offer.span for offer in task.files)).hull is not None
         assert len(SpanSet.of(*(offer.span for offer in task.files))) == 1
     assert set(lists.values()) == {1}
+
+
+def test_the_days_of_a_month_are_one_task() -> None:
+    """They end in one file of the lake, which is then written once; the next month's are another task."""
+    made, _ = planned(Span.parse("2024-11-01", "2025-02-03"), "2025-02-03T18:00")
+    days = [task for task in made.tasks if task.files and "/daily/" in task.files[0].folder]
+    assert [task.span for task in days] == [
+        Span.parse("2025-01-01", "2025-02-01"), Span.parse("2025-02-01", "2025-02-03")
+    ]  # fmt: skip
 
 
 def test_files_alone_leave_the_rest_unasked() -> None:
@@ -218,22 +227,37 @@ def test_files_alone_store_what_they_hold_and_claim_no_more(store) -> None:
         assert {answer.source for answer in store.answers} == {"binance-archive"}
 
 
-def test_a_stop_in_the_middle_leaves_whole_files_and_names_the_rest(store) -> None:
-    """What was kept is in the ledger; what was not come to is undone, and nothing is in both."""
+def test_small_files_are_stored_together(store) -> None:
+    """Two months and eighteen days of a symbol are three writes at most, not one a file."""
+    seen: list[Event] = []
+    with running(venue(symbols=("BTCUSDT",))) as sim:
+        _, outcomes = fill(sim, store, binance.spot(sim.url), beside(sim), pages=False, observer=seen.append)
+    for outcome in outcomes:
+        files = [e for e in seen if isinstance(e, Fetched) and e.series == outcome.series]
+        writes = [e.written for e in seen if isinstance(e, RowsWritten) and e.series == outcome.series]
+        assert len(files) == 20
+        assert len(writes) <= 3
+        assert sum(writes) == outcome.counts.written
+
+
+@pytest.mark.parametrize("files", [2, 9])
+def test_a_stop_in_the_middle_leaves_whole_files_and_names_the_rest(store, files: int) -> None:
+    """What came is kept, and in the ledger; what was not come to is undone, and nothing is in both."""
     stop = asyncio.Event()
 
-    def after_two(event: Event) -> None:
+    def after_some(event: Event) -> None:
         seen.append(event)
-        if sum(isinstance(e, Fetched) for e in seen) == 2:
+        if sum(isinstance(e, Fetched) for e in seen) == files:
             stop.set()
 
     seen: list[Event] = []
     with running(venue(symbols=("BTCUSDT",))) as sim:
-        _, (outcome,) = fill(sim, store, binance.spot(sim.url), beside(sim), stop=stop, observer=after_two)
+        _, (outcome,) = fill(sim, store, binance.spot(sim.url), beside(sim), stop=stop, observer=after_some)
         fact, undone = store.fact(outcome.series), SpanSet.of(*outcome.undone)
         assert undone
         assert not undone & fact.answered
         assert not SPAN_OF - undone - fact.answered
+        assert all(SpanSet.of(e.span) & fact.answered for e in seen if isinstance(e, Fetched))
         assert outcome.errors == []
 
 

@@ -3,7 +3,8 @@
 1. A file is worth it when it takes less time than the pages of the wanted bars inside it: a whole month nearly always
    is, a day often, a few bars never.
 2. One request lists which files of a folder are there; the files of a folder must save more than that costs.
-3. Files of one folder that follow each other are one task, of at most ``FILES``, so that several workers share them.
+3. Files of one folder that follow each other are one task, of at most ``FILES``, so that several workers share them;
+   the days of a month stay together, since they are stored together.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from itertools import pairwise
 from gapless.engine.prices import ROUND_TRIP, by_file, by_pages
 from gapless.protocols import Offer, Source
 from gapless.series import Series
-from gapless.spans import SpanSet
+from gapless.spans import DAY, SpanSet, to_datetime
 
 FILES = 20
 
@@ -35,8 +36,15 @@ def runs(offers: Sequence[Offer]) -> Iterator[tuple[Offer, ...]]:
     cuts = [0]
     for at, (before, after) in enumerate(pairwise(offers), 1):
         follows = before.folder == after.folder and before.span.end == after.span.start
-        if not follows or at - cuts[-1] == FILES:
+        if not follows or _is_enough(after, at - cuts[-1]):
             cuts.append(at)
     for start, end in pairwise([*cuts, len(offers)]):
         if end > start:
             yield tuple(offers[start:end])
+
+
+def _is_enough(following: Offer, files: int) -> bool:
+    """Is a task of so many files complete before the one that follows?"""
+    if following.span.end - following.span.start > DAY:
+        return files == FILES
+    return to_datetime(following.span.start).day == 1

@@ -3,7 +3,8 @@
 1. One request a folder lists which files of the run are there, with their digests (``Lists``): whichever task comes
    first asks, the others have the answer. Where that fails, each file is asked for.
 2. A file is read, checked and kept under the archive's name. A ledger line speaks for the bars it holds, no more: that
-   an archive leaves a bar out proves little, archives have holes that the venue itself has not.
+   an archive leaves a bar out proves little, archives have holes that the venue itself has not. Small files are
+   handed over together: each would rewrite what the one before it has written.
 3. What is left goes to the venue's pages: files that are not there (no fault: they are made later), files that stay
    damaged (with a ledger line that says so), and the bars that a file leaves out (``absent``).
 """
@@ -23,12 +24,13 @@ import polars as pl
 from gapless.engine.fetch import Paced
 from gapless.engine.plan import Task
 from gapless.engine.walk import Kept, Tally, digest_of, opens_of, present
-from gapless.errors import SourceError
+from gapless.errors import Interrupted, SourceError
 from gapless.events import Fetched
 from gapless.protocols import Answer, Archive, Endpoint, Http, Offer, Page
 from gapless.spans import Span, SpanSet
 
 FILE_ATTEMPTS = 5  # of one file, before what it holds is asked for in another way
+TOGETHER = 31 * 1440  # bars of small files, of less than half as many, that are handed over at once
 
 
 class Listed(Protocol):
@@ -102,6 +104,7 @@ class Files:
     tally: Tally = field(default_factory=Tally)
     left: SpanSet = field(default_factory=SpanSet.of)  # for others to fetch
     absent: SpanSet = field(default_factory=SpanSet.of)  # the part of it that a file of the archive does not have
+    _gathered: list[Kept] = field(default_factory=list)  # what small files gave, to be handed over at once
 
     @property
     def archive(self) -> Archive:
@@ -115,9 +118,14 @@ class Files:
         """All files. Raises Interrupted; ``left`` then holds what was not come to."""
         self.left = SpanSet.of(self.task.span)
         known = await self.lists.of(self.task.files[0].folder, self.tally)
-        for offer in self.task.files:
-            if known is None or offer.name in known:
-                await self._file(offer, None if known is None else known[offer.name])
+        try:
+            for offer in self.task.files:
+                if known is None or offer.name in known:
+                    await self._file(offer, None if known is None else known[offer.name])
+        except Interrupted:
+            await self._hand_over()
+            raise
+        await self._hand_over()
 
     async def _file(self, offer: Offer, digest: str | None) -> None:
         """Steps 2 and 3."""
@@ -140,11 +148,21 @@ class Files:
         first, end = np.searchsorted(opens_of(page.frame), (inside.start, inside.end)).tolist()
         rows = page.frame.slice(first, end - first)
         held = present(rows, self.task.series.timeframe)
-        self.left -= held
         self.absent |= SpanSet.of(inside) - held
         digest = digest_of(rows)
         answers = [self._answer(span, span, span.bars(self.task.series.timeframe), digest) for span in held]
-        await self.keep(Kept(self.task.series, rows, tuple(answers), source=self.archive.name))
+        self._gathered.append(Kept(self.task.series, rows, tuple(answers), source=self.archive.name))
+        if 2 * rows.height >= TOGETHER or sum(kept.frame.height for kept in self._gathered) >= TOGETHER:
+            await self._hand_over()
+
+    async def _hand_over(self) -> None:
+        """What was gathered, as one page: days that come one by one would rewrite their month each time."""
+        gathered, self._gathered = self._gathered, []
+        if gathered:
+            answers = tuple(answer for kept in gathered for answer in kept.answers)
+            rows = pl.concat([kept.frame for kept in gathered], how="diagonal")
+            await self.keep(Kept(self.task.series, rows, answers, source=self.archive.name))
+            self.left -= SpanSet.of(*(answer.answered for answer in answers if answer.answered))
 
     @property
     def undone(self) -> list[Span]:
