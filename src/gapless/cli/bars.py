@@ -21,6 +21,7 @@ from gapless.cli.options import (
     Timeframes,
     Universe,
     What,
+    mapping,
     show,
     split,
 )
@@ -77,17 +78,12 @@ def import_(
     from gapless.app.instruments import by_ticker
     from gapless.app.runs import running
     from gapless.cli import render
-    from gapless.errors import UsageError
     from gapless.observe.progress import progress
     from gapless.sources.files import ReadOptions
     from gapless.spans import Timeframe
 
-    pairs = [part.partition("=") for part in split(columns) or []]
-    if any(not equals for _, equals, _ in pairs):
-        raise UsageError(f"--columns {columns} is not a mapping.", hint="write name=Column,name=Column")
-    mapping = {name: column for name, _, column in pairs} or None
     options = ReadOptions(
-        venue, Timeframe.parse(timeframe), symbol, format, tz, label, mapping, time_format=time_format
+        venue, Timeframe.parse(timeframe), symbol, format, tz, label, mapping(columns), time_format=time_format
     )  # fmt: skip
     if common.missing():  # a wrong call leaves no lake behind
         check(common.settings(), paths, options)

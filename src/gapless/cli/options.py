@@ -165,6 +165,16 @@ def show(document: Any) -> None:
     sys.stdout.write("\n")
 
 
+def mapping(columns: str | None) -> dict[str, str] | None:
+    """``name=Column,name=Column`` taken apart; UsageError where it is not one."""
+    from gapless.errors import UsageError
+
+    pairs = [part.partition("=") for part in split(columns) or []]
+    if any(not equals for _, equals, _ in pairs):
+        raise UsageError(f"--columns {columns} is not a mapping.", hint="write name=Column,name=Column")
+    return {name: column for name, _, column in pairs} or None
+
+
 def split(text: str | None) -> list[str] | None:
     """``A,B`` as a list; None stays None."""
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]

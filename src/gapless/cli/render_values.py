@@ -32,6 +32,31 @@ def synced(document: Mapping[str, Any]) -> None:
     out.print(document["outcome"], style="green" if good else "red", highlight=False)
 
 
+def imported(document: Mapping[str, Any]) -> None:
+    """The end of ``values import``."""
+    out, total = console(), document["totals"]
+    names = ["read", "written", *(n for n in ("unchanged", "corrected", "duplicate", "quarantined") if total[n])]
+    table = titled(f"values {document['run']}", ["instrument", "values", *names], names)
+    for row in document["series"][:_ROWS]:
+        table.add_row(row["instrument"] or "?", row["name"], *(f"{row[n]:,}" for n in names))
+    if len(document["series"]) > _ROWS:
+        table.add_row(f"… and {len(document['series']) - _ROWS} more", *[""] * (1 + len(names)), style="dim")
+    table.add_section()
+    table.add_row("total", "", *(f"{total[n]:,}" for n in names), style="bold")
+    out.print(table)
+    for note in document["notes"][:_ROWS]:
+        out.print(f"note: {note}", style="dim", highlight=False)
+    for line in document["refused"][:_ROWS]:
+        what = f"refused: {line['file']} row {line['row']}: {line['reason']}: {line['raw']}"
+        out.print(what, style="yellow", highlight=False, markup=False)
+    if total["quarantined"]:
+        out.print(f"{total['quarantined']:,} rows refused (gapless quarantine lists them)", style="yellow")
+    for error in document["errors"][:_ROWS]:
+        out.print(f"failed: {error['error']}", style="red", highlight=False, markup=False)
+    good = document["outcome"] == "complete"
+    out.print(document["outcome"], style="green" if good else "red", highlight=False)
+
+
 def planned(document: Mapping[str, Any]) -> None:
     """What ``values sync`` would ask, and what it costs."""
     out, tasks = console(), document["tasks"]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from gapless.cli.options import COMMON, AsOf, Common, End, Output, Start, Universe, show
+from gapless.cli.options import COMMON, AsOf, Common, End, Output, Start, Universe, mapping, show
 
 
 def register(app: App) -> None:
     """Add the verbs."""
     values = App(name="values", help="Funding rates and open interest: values at times, beside bars.")
     values.command(sync)
+    values.command(import_, name="import")
     values.command(show_values, name="show")
     values.command(list_values, name="list")
     app.command(values)
@@ -70,6 +72,56 @@ def sync(
             return 0
     run = fetch(wanted(common.open(), **options), progress())  # type: ignore[arg-type]
     show(run.document) if common.json else render.synced(run.document)
+    return run.exit_code
+
+
+def import_(
+    paths: Annotated[list[Path], Parameter(consume_multiple=True)],
+    *,
+    venue: str,
+    name: str | None = None,
+    symbol: str | None = None,
+    format: str = "auto",  # noqa: A002 - the option is called --format
+    tz: str | None = None,
+    time_format: str | None = None,
+    columns: str | None = None,
+    common: Common = COMMON,
+) -> int:
+    """Import files of values: CSV, zip, Parquet, Feather, JSON; Binance's archives are recognised by their content.
+
+    Parameters
+    ----------
+    paths
+        Files, directories or patterns.
+    venue
+        The venue the values are of, for example BINANCEUSDM.
+    name
+        funding_rate or open_interest, where no column is called so.
+    symbol
+        The symbol, where neither a column nor the file's name says it.
+    format
+        csv, parquet, feather, json or zip; auto sniffs.
+    tz
+        Time zone of times that do not say theirs; UTC if left out.
+    time_format
+        How times are written, where that is ambiguous, for example %d/%m/%Y %H:%M.
+    columns
+        Column mapping, for example ts=When,value=Rate.
+    """
+    from gapless.app.importing_values import check, import_values
+    from gapless.app.runs import running
+    from gapless.cli import render_values as render
+    from gapless.observe.progress import progress
+    from gapless.sources.files_values import ValueOptions
+
+    options = ValueOptions(venue, name, symbol, format, tz, mapping(columns), time_format)
+    if common.missing():  # a wrong call leaves no lake behind
+        check(common.settings(), paths, options)
+    lake = common.open()
+    with running(lake.store, "import", progress()) as run:
+        told = import_values(lake.store, lake.config, run, paths, options)
+    found = run.document | {"notes": told.notes, "refused": told.refused}
+    show(found) if common.json else render.imported(found)
     return run.exit_code
 
 

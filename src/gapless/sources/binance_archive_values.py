@@ -130,6 +130,19 @@ def by_start(stamps: Micros, day: int) -> bool:
     return starts if starts != ends else not starts and day >= _BY_START
 
 
+def snapshots_of(stamps: Micros) -> Micros:
+    """The moments of a table's rows, of one day or of many: each day named as the archive named it then.
+
+    >>> late = parse_time("2026-07-01")
+    >>> [iso(int(t)) for t in snapshots_of(np.array([late - 90 * DAY, late], dtype=np.int64))]
+    ['2026-04-02T00:00:00Z', '2026-07-01T00:05:00Z']
+    """
+    day = int(stamps.min()) // DAY * DAY
+    if int(stamps.max()) <= day + DAY:
+        return stamps + PERIOD * by_start(stamps, day)
+    return stamps + PERIOD * (stamps > _BY_START)
+
+
 def _payments(span: Span, now: int) -> Iterator[tuple[Span, str]]:
     """Months that should be there, and their date in the file's name."""
     for month in months(span):

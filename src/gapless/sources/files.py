@@ -100,14 +100,14 @@ def _first(part: Part, options: ReadOptions) -> tuple[Table, Layout, Batch]:
     """Open a part, take its first batch, and decide."""
     for stem in part.stems:
         check_timeframe(stem, options.timeframe, part.name)
-    table = _open(part, options)
+    table = table_of(part, options)
     batch = next((b for b in table.batches if b.frame.height), None)
     if batch is None:
         raise InputError(f"{part.name}: the table holds no rows.", hint="fetch or export it again")
     return table, decide(table, batch.frame, options), batch
 
 
-def _open(part: Part, options: ReadOptions) -> Table:
+def table_of(part: Part, options: ReadOptions) -> Table:
     """The table of a part, by its content; a format the caller insists on must agree with it."""
     with opened(part) as stream:
         head = stream.read(HEAD)

@@ -207,14 +207,20 @@ def _unread(column: pl.Series, read: pl.Series, name: str, row: int) -> list[str
     ]
 
 
+def instruments_of(column: pl.Series, venue: str) -> pl.Series:
+    """``VENUE:SYMBOL`` of each cell; null where the symbol is missing or not allowed."""
+    symbols = column.cast(pl.String)
+    table = {text: _instrument(text, venue) for text in symbols.unique().drop_nulls().to_list()}
+    return symbols.replace_strict(table, default=None, return_dtype=pl.String)
+
+
 def _instruments(source: pl.DataFrame, layout: Layout, row: int) -> pl.Series:
     """``VENUE:SYMBOL`` a row; null where the symbol is missing or not allowed."""
     column = layout.columns.get("instrument")
     if column is None:
         return pl.repeat(f"{layout.venue}:{layout.symbol}", source.height, dtype=pl.String, eager=True)
     symbols = source[column].cast(pl.String)
-    table = {text: _instrument(text, layout.venue) for text in symbols.unique().drop_nulls().to_list()}
-    names = symbols.replace_strict(table, default=None, return_dtype=pl.String)
+    names = instruments_of(symbols, layout.venue)
     if layout.symbol is None:
         return names
     wanted = f"{layout.venue}:{layout.symbol}"
@@ -246,15 +252,18 @@ def _raw(frame: pl.DataFrame, batch: Batch, layout: Layout) -> pl.Series:
     if not any(frame[name].null_count() for name in needed):
         return raw
     bad = frame.select(pl.any_horizontal(pl.col(needed).is_null()))["instrument"].arg_true()
-    rows = batch.frame[bad]
-    if layout.format == "csv":
+    return raw.scatter(bad, texts(batch, bad, layout.format, layout.separator))
+
+
+def texts(batch: Batch, at: pl.Series, format: str, separator: str) -> pl.Series:  # noqa: A002 - a table's format
+    """Some rows as they stand in the file, or as JSON where they are no text there."""
+    rows = batch.frame[at]
+    if format == "csv":
         cells = [pl.col(name).fill_null("") for name in rows.columns]
-        text = rows.select(pl.concat_str(cells, separator=layout.separator).alias("raw"))["raw"]
+        text = rows.select(pl.concat_str(cells, separator=separator).alias("raw"))["raw"]
     else:
         text = rows.select(_printable(column) for column in rows).to_struct().struct.json_encode()
-    if batch.torn is not None:
-        text = batch.torn[bad].fill_null(text)
-    return raw.scatter(bad, text)
+    return text if batch.torn is None else batch.torn[at].fill_null(text)
 
 
 def _printable(column: pl.Series) -> pl.Series:

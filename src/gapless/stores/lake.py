@@ -164,6 +164,11 @@ class Lake:
         with self.writing("record"):
             self.meta.record(answers)
 
+    def refuse_values(self, name: str, rows: pl.DataFrame, *, source: str, run: str) -> dict[str, int]:
+        """Keep rows of values that are none (instrument, ts, row, raw, reason); how many for each reason."""
+        with self.writing("refuse values"):
+            return refusals.keep(self.meta, name, rows, source=source, run=run, now=self.clock())
+
     def keep_values(self, answer: ValueAnswer, frame: pl.DataFrame) -> Counts:
         """Store values (``ts``, ``value``) with the answer they came in, known from now on; durable on return."""
         with self.writing("store values"):

@@ -151,10 +151,10 @@ class Meta:
 
     # ------------------------------------------------------------ refused rows
 
-    def refuse(self, timeframe: Timeframe, rows: Iterable[Mapping[str, Any]]) -> int:
-        """Keep refused rows once each; returns how many are new."""
+    def refuse(self, timeframe: Timeframe | str, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Keep refused rows once each, of bars or of a kind of values; returns how many are new."""
         names = ("digest", "instrument", "ts", "reason", "source", "row", "run", "known_at", "values")
-        values = [(r["digest"], timeframe.name, *(r[n] for n in names[1:])) for r in rows]
+        values = [(r["digest"], str(timeframe), *(r[n] for n in names[1:])) for r in rows]
         with self.database.transaction() as db:
             before = db.total_changes
             db.executemany("INSERT OR IGNORE INTO refused VALUES (?,?,?,?,?,?,?,?,?,?)", values)

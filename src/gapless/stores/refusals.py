@@ -17,15 +17,20 @@ _BATCH = 50_000
 _YEARS = (-62_135_596_800_000_000, 253_402_300_799_999_999)  # 0001 to 9999, in µs
 
 
-def keep(meta: Meta, timeframe: Timeframe, rows: pl.DataFrame, *, source: str, run: str, now: int) -> dict[str, int]:
-    """Store refused rows; the same row of the same source is kept once. Returns how many for each reason."""
+def keep(
+    meta: Meta, timeframe: Timeframe | str, rows: pl.DataFrame, *, source: str, run: str, now: int
+) -> dict[str, int]:
+    """Store refused rows of bars, or of a kind of values; the same row of the same source is kept once.
+
+    Returns how many for each reason.
+    """
     plain = rows.with_columns(pl.col("ts").to_physical())  # a bad time may be one that Python cannot hold
     for part in plain.iter_slices(_BATCH):
         meta.refuse(timeframe, (_entry(row, timeframe, source, run, now) for row in part.iter_rows(named=True)))
     return dict(Counter(rows["reason"].to_list())) if rows.height else {}
 
 
-def _entry(row: dict[str, Any], timeframe: Timeframe, source: str, run: str, now: int) -> dict[str, Any]:
+def _entry(row: dict[str, Any], timeframe: Timeframe | str, source: str, run: str, now: int) -> dict[str, Any]:
     values = {n: row[n] for n in (*VALUES, *EXTRAS, "raw") if row.get(n) is not None}
     text = json.dumps(values, sort_keys=True)
     identity = f"{source}|{timeframe}|{row['instrument']}|{row['ts']}|{row.get('row')}|{row['reason']}|{text}"
