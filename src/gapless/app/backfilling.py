@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gapless.app import deriving, fallback
-from gapless.app.markets import archive, market, patience
+from gapless.app.markets import archive, check_key, market, patience
 from gapless.app.planning import NONE, Plans, Wanted, make_plan, open_gaps, plan_of, stale
 from gapless.app.runs import Run, running
 from gapless.coverage.gap import Gap
@@ -41,6 +41,8 @@ def fetch(asked: Wanted, progress: Progress) -> Run:
     with running(store, asked.verb, progress) as run:
         deriving.withdraw_split(store, run.id)
         plans = make_plan(asked)
+        for src in (src for src, part in plans.parts if part.tasks):
+            check_key(src)  # before anybody is asked
         tasks = [task for _, part in plans.parts for task in part.tasks]
         bars = _bars(tasks)
         run.observe(RunStarted(run.id, asked.verb, len(tasks) + len(plans.derived), bars.total(), dict(bars)))

@@ -27,9 +27,10 @@ from gapless.engine.plan import Plan, Task, plan
 from gapless.errors import UsageError
 from gapless.protocols import Facts, Offer, Source
 from gapless.series import Instrument, Series
-from gapless.spans import DAY, EARLIEST, Span, SpanSet, Timeframe, parse_time
+from gapless.spans import DAY, EARLIEST, Span, SpanSet, Timeframe, iso, parse_time
 
 NONE = SpanSet.of()
+_FIRST = EARLIEST + 1  # EARLIEST itself is how repair says: from where it was first asked for
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,9 @@ def wanted(
     now = lake.store.clock()
     span = _span(verb, now, days, start, end)
     parts = tuple(_by_source(lake, series, source, base_url))
-    wide = max_concurrent or lake.config.backfill.max_concurrent
+    wide = lake.config.backfill.max_concurrent if max_concurrent is None else max_concurrent
+    if wide < 1:
+        raise UsageError(f"--max-concurrent {wide} asks nobody.", hint="give 1 or more, or leave it out")
     only_files = source is not None and source.endswith(ARCHIVE)
     alone = source is not None
     return Wanted(
@@ -132,8 +135,11 @@ def wanted(
 def _timeframes(lake: Lake, verb: str, text: str | None) -> list[Timeframe]:
     if text is None and verb == "repair":
         return lake.store.timeframes()
-    names = text.split(",") if text else list(lake.config.backfill.timeframes)
-    return [Timeframe.parse(n.strip()) for n in names if n.strip()]
+    names = list(lake.config.backfill.timeframes) if text is None else text.split(",")
+    found = [Timeframe.parse(n.strip()) for n in names if n.strip()]
+    if not found:
+        raise UsageError(f"--timeframes '{text}' names none.", hint="give --timeframes 1m,1h or leave it out")
+    return found
 
 
 def _instruments(
@@ -147,6 +153,8 @@ def _instruments(
         plain = (source or "").removesuffix(ARCHIVE)
         venue = vendor_of(lake.config, plain).venue if plain else None
         found = {Instrument.parse(s, venue=venue) for s in symbols.split(",") if s.strip()}
+        if not found:
+            raise UsageError(f"--symbols '{symbols}' names none.", hint="give --symbols BINANCE:BTCUSDT,…")
         if verb == "repair":
             check_stored(lake.store, [str(one) for one in sorted(found)])
         return sorted(found)
@@ -169,13 +177,19 @@ def asked_span(what: str, now: int, days: float | None, start: str | None, end: 
     if days is not None and (start is not None or end is not None):
         hint = "give one of them: either --days N alone, or --start and --end"
         raise UsageError("--days and --start/--end were both given.", hint=hint)
+    since = _FIRST if start is None else max(_FIRST, parse_time(start))
     if days is not None:
-        if days <= 0:
+        if not days > 0:
             raise UsageError(f"--days {days:g} is no span.", hint="give a number above 0")
-        return Span(now - round(days * DAY), now)
+        return Span(max(_FIRST, now - round(min(days * DAY, now - _FIRST))), now)
     if start is None:
         raise UsageError(f"{what} of which span?", hint="give --days N, or --start and --end")
-    return Span.parse(start, min(parse_time(end), now) if end is not None else now)
+    if since >= now:
+        raise UsageError(f"{iso(since)} has not come yet.", hint=f"nobody has bars of it; it is {iso(now)} now")
+    span = Span.parse(since, now if end is None else min(parse_time(end), now))
+    if not span:
+        raise UsageError(f"{span} is no span.", hint="the end is exclusive: give --end after --start")
+    return span
 
 
 def _by_source(

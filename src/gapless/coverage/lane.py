@@ -60,7 +60,7 @@ class Lane:
 
 def open_lane(facts: Facts, market: Market, within: Span | None, grids: dict[Span, SpanSet]) -> Lane | None:
     """The lane of one series; None when nothing was ever asked or stored of it. ``grids`` is shared by all lanes."""
-    span = within or extent(facts)
+    span = extent(facts) if within is None else within
     if span is None or not span:
         return None
     if span not in grids:

@@ -45,10 +45,11 @@ def _leading(lane: Lane) -> Span | None:
 
 
 def _not_listed(lane: Lane, leading: Span) -> None:
-    before = SpanSet.of(Span(lane.within.start, leading.end))
-    if not lane.facts.present:
-        lane.explain(before, "before_listing", 0.4, lambda _: ("answers were given and none ever held a bar",))
+    silent = (lane.rest & lane.live).clip(leading)
+    if not lane.facts.present:  # it may as well be gone: nothing is known of other times
+        lane.explain(silent, "before_listing", 0.4, lambda _: ("answers were given and none ever held a bar",))
         return
+    before = SpanSet.of(Span(lane.within.start, int(silent.ends[-1])))  # what was never asked after that may exist
     bars = bars_between(lane.live, *_arrays(leading), lane.timeframe)[0]
     sure = 0.8 if leading.end - leading.start >= WEEK else 0.5  # the start of a file may be cut off too
     lane.explain(before, "before_listing", sure, lambda _: (

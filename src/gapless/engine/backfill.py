@@ -18,7 +18,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
@@ -38,6 +38,7 @@ from gapless.series import Series
 from gapless.spans import SECOND, Span, SpanSet
 
 Learn = Callable[[Sequence[Listing]], Plan]  # stores what a source lists, and plans anew
+LIST_ATTEMPTS = 5  # to be told what is listed, before the tasks begin without
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +120,14 @@ async def backfill(
 
 
 async def _learned(plan: Plan, http: PacedHttp, learn: Learn) -> Plan:
-    """The plan once it is known what the source lists; as it was, where the source does not say."""
+    """The plan once it is known what the source lists; as it was, where the source does not say soon."""
+    usual, http.patience = http.patience, replace(http.patience, attempts=min(LIST_ATTEMPTS, http.patience.attempts))
     try:
         listed = await http.source.listings(http)
     except (SourceError, Interrupted):
-        return plan  # the tasks meet the same trouble, and tell it
+        return plan  # the tasks meet the same trouble, with more patience, and tell it
+    finally:
+        http.patience = usual
     return await asyncio.to_thread(learn, listed)  # as the writer does: others' sockets do not wait
 
 

@@ -137,7 +137,8 @@ class Walk:
         self.tally.bytes += page.bytes
         self.tally.pages += 1
         seconds = time.perf_counter() - began
-        self.http.observer(Fetched(series, self.http.source.name, span, page.frame.height, page.bytes, seconds))
+        rows = page.frame.height if series is self.series else 0  # longer bars are asked for to see an end, no more
+        self.http.observer(Fetched(self.series, self.http.source.name, span, rows, page.bytes, seconds))
         return page
 
     def _tried(self) -> None:
