@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gapless.app.vendors import Habits, Vendor, plugged, plugged_for, plugged_names
+from gapless.app.vendors import Vendor, plugged, plugged_for, plugged_names
 from gapless.calendars import MarketCalendar, Override, calendar, venue_calendar
 from gapless.config import CalendarSection, Config, SourceSection
 from gapless.errors import ConfigError, UnknownName, UsageError
@@ -19,19 +19,29 @@ if TYPE_CHECKING:
 
 
 VENDORS = {
-    "binance": Vendor("BINANCE", binance.spot, live=binance_live.spot_live, archive=binance_archive.spot),
-    "bitfinex": Vendor("BITFINEX", bitfinex.bitfinex),
+    "binance": Vendor("BINANCE", binance.spot, dense=True, live=binance_live.spot_live, archive=binance_archive.spot),
+    "bitfinex": Vendor("BITFINEX", bitfinex.bitfinex, dense=False),
     "binance-usdm": Vendor(
-        "BINANCEUSDM", binance.usdm, live=binance_live.usdm_live, beside="/fapi", archive=binance_archive.usdm
+        "BINANCEUSDM",
+        binance.usdm,
+        dense=True,
+        live=binance_live.usdm_live,
+        beside="/fapi",
+        archive=binance_archive.usdm,
     ),
     **{
         "polygon" if venue == "XNAS" else f"polygon-{venue.lower()}": Vendor(
-            venue, partial(polygon.polygon, venue=venue)
+            venue,
+            partial(polygon.polygon, venue=venue),
+            dense=False,
+            evening=polygon.EVENING if venue in polygon.STOCKS else 0,
         )
         for venue in polygon.VENUES
     },
     **{
-        "yahoo" if venue == "XNAS" else f"yahoo-{venue.lower()}": Vendor(venue, partial(yahoo.yahoo, venue=venue))
+        "yahoo" if venue == "XNAS" else f"yahoo-{venue.lower()}": Vendor(
+            venue, partial(yahoo.yahoo, venue=venue), dense=False
+        )
         for venue in yahoo.VENUES
     },
 }
@@ -45,7 +55,7 @@ ARCHIVE = "-archive"  # after the name of a source: the files of its archive alo
 
 def dense(config: Config, venue: str) -> bool:
     """Does any of the venue's sources send a bar for silent times too?"""
-    return any(vendor_of(config, name).habits.dense for name in source_names(config, venue))
+    return any(vendor_of(config, name).dense for name in source_names(config, venue))
 
 
 def settle(config: Config, venue: str, timeframe: Timeframe) -> int:
@@ -55,9 +65,9 @@ def settle(config: Config, venue: str, timeframe: Timeframe) -> int:
 
 
 def _settled(config: Config, name: str, timeframe: Timeframe) -> int:
-    told, habits = config.sources.get(name, SourceSection()).settle, vendor_of(config, name).habits
-    later = 0 if told is None else parse_duration(told) - habits.settle
-    return later + (habits.day_settle if timeframe.micros >= DAY else habits.settle)
+    told, vendor = config.sources.get(name, SourceSection()).settle, vendor_of(config, name)
+    evening = vendor.evening if timeframe.micros >= DAY else 0
+    return evening + (parse_duration(told) if told is not None else vendor.settled)
 
 
 def market(config: Config, venue: str) -> MarketCalendar:
@@ -141,8 +151,7 @@ def _of_ccxt(kind: str, config: Config) -> Vendor | None:
         return None
     named = (v for v, section in config.venues.items() if kind in (section.source, *section.sources))
     venue = next(named, exchange.upper())
-    habits = Habits(dense=False, settle=ccxt_any.SETTLE, day_settle=ccxt_any.SETTLE)  # to make one, ccxt is needed
-    return Vendor(venue, partial(ccxt_any.ccxt, exchange=exchange, venue=venue), told=habits)
+    return Vendor(venue, partial(ccxt_any.ccxt, exchange=exchange, venue=venue), dense=False, settle=ccxt_any.SETTLE)
 
 
 def archive(config: Config, made: Source) -> Archive | None:
