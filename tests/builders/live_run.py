@@ -20,6 +20,7 @@ from gapless.spans import MINUTE, parse_time
 from gapless.stores.journal import Journal
 from live_venue import SYMBOLS, Hook, Venue
 
+HANGS = 900.0  # s; nothing has to be quick: after so long it is not going to happen
 CONFIG = """
 [sources.binance-usdm]
 base_url = "{url}"
@@ -111,7 +112,7 @@ class Run:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
-    def stop(self, code: int | None = 0, within: float = 120.0) -> None:
+    def stop(self, code: int | None = 0, within: float = HANGS) -> None:
         """SIGTERM, and the end it must have; with None 0, or 1 for what is not well at the end."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
@@ -138,7 +139,7 @@ class Run:
         heads = self.state().get("heads", {})
         return parse_time(heads["1m"]) if heads else 0
 
-    def until(self, reached: Callable[[], object], what: str, within: float = 300.0) -> None:
+    def until(self, reached: Callable[[], object], what: str, within: float = HANGS) -> None:
         """Wait for something to happen while it lives."""
         deadline = time.monotonic() + within
         while not reached():

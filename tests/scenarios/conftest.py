@@ -28,6 +28,7 @@ from gapless.stores.maintain import logs, verify
 
 M1 = Timeframe.parse("1m")
 KEY = ["instrument", "ts"]
+HANGS = 900.0  # s; nothing has to be quick: after so long a command is not going to end
 SEEN = [*KEY, "open", "high", "low", "close", "volume", "quote_volume", "trades", "taker_buy_volume"]
 
 
@@ -65,11 +66,11 @@ class Shell:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
 
-    def run(self, *words: object, code: int | None = None, timeout: float = 120.0) -> Done:
+    def run(self, *words: object, code: int | None = None, timeout: float = HANGS) -> Done:
         """A command, to its end; with ``code`` the end it must have."""
         return self.end(self.start(*words), code=code, timeout=timeout)
 
-    def end(self, process: subprocess.Popen[str], *, code: int | None = None, timeout: float = 120.0) -> Done:
+    def end(self, process: subprocess.Popen[str], *, code: int | None = None, timeout: float = HANGS) -> Done:
         """Wait for a command that was started."""
         try:
             out, err = process.communicate(timeout=timeout)

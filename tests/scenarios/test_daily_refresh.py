@@ -108,7 +108,7 @@ def test_a_daily_refresh_keeps_to_its_budget_and_asks_for_nothing_twice(
         with shell.store() as store:
             before = answered(store)
 
-        done = shell.run(*words, code=0, timeout=300.0)
+        done = shell.run(*words, code=0)
         second = witness.take()
         assert first
         assert second

@@ -29,7 +29,7 @@ def test_values_reach_the_bars_of_a_live_run_with_the_bits_of_history(live, shel
     positions are those of a batch over stored bars and values, through a stop, a correction from beside, and a kill."""
     run = live(4, 60.0, changed=with_values)
     run.start()
-    run.until(lambda: run.state().get("counts", {}).get("disturbed"), "values found", 120.0)
+    run.until(lambda: run.state().get("counts", {}).get("disturbed"), "values found")
     run.on(12)
     run.stop()
     assert proof["settled"](run)["rows"] > 0
@@ -50,9 +50,9 @@ def test_values_reach_the_bars_of_a_live_run_with_the_bits_of_history(live, shel
     run.on(2)
     assert run.opened().write_values("open_interest", "BINANCEUSDM:BTCUSDT", wrong).corrected == 1
     run.on(8)
+    run.until(lambda: {a["rule"] for a in decisions.alerts(run.opened())} >= {"crowded"}, "an alert that reads values")
     run.stop()
     proof["settled"](run)
-    assert {a["rule"] for a in decisions.alerts(run.opened())} >= {"crowded"}
     run.start()
     run.on(3)
     run.kill()
