@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gapless.app.vendors import Vendor, plugged, plugged_for, plugged_names
+from gapless.app.vendors import Habits, Vendor, plugged, plugged_for, plugged_names
 from gapless.calendars import MarketCalendar, Override, calendar, venue_calendar
 from gapless.config import CalendarSection, Config, SourceSection
 from gapless.errors import ConfigError, UnknownName, UsageError
@@ -19,29 +19,19 @@ if TYPE_CHECKING:
 
 
 VENDORS = {
-    "binance": Vendor("BINANCE", binance.spot, dense=True, live=binance_live.spot_live, archive=binance_archive.spot),
-    "bitfinex": Vendor("BITFINEX", bitfinex.bitfinex, dense=False),
+    "binance": Vendor("BINANCE", binance.spot, live=binance_live.spot_live, archive=binance_archive.spot),
+    "bitfinex": Vendor("BITFINEX", bitfinex.bitfinex),
     "binance-usdm": Vendor(
-        "BINANCEUSDM",
-        binance.usdm,
-        dense=True,
-        live=binance_live.usdm_live,
-        beside="/fapi",
-        archive=binance_archive.usdm,
+        "BINANCEUSDM", binance.usdm, live=binance_live.usdm_live, beside="/fapi", archive=binance_archive.usdm
     ),
     **{
         "polygon" if venue == "XNAS" else f"polygon-{venue.lower()}": Vendor(
-            venue,
-            partial(polygon.polygon, venue=venue),
-            dense=False,
-            evening=polygon.EVENING if venue in polygon.STOCKS else 0,
+            venue, partial(polygon.polygon, venue=venue)
         )
         for venue in polygon.VENUES
     },
     **{
-        "yahoo" if venue == "XNAS" else f"yahoo-{venue.lower()}": Vendor(
-            venue, partial(yahoo.yahoo, venue=venue), dense=False
-        )
+        "yahoo" if venue == "XNAS" else f"yahoo-{venue.lower()}": Vendor(venue, partial(yahoo.yahoo, venue=venue))
         for venue in yahoo.VENUES
     },
 }
@@ -55,7 +45,7 @@ ARCHIVE = "-archive"  # after the name of a source: the files of its archive alo
 
 def dense(config: Config, venue: str) -> bool:
     """Does any of the venue's sources send a bar for silent times too?"""
-    return any(vendor_of(config, name).dense for name in source_names(config, venue))
+    return any(vendor_of(config, name).habits.dense for name in source_names(config, venue))
 
 
 def settle(config: Config, venue: str, timeframe: Timeframe) -> int:
@@ -65,9 +55,9 @@ def settle(config: Config, venue: str, timeframe: Timeframe) -> int:
 
 
 def _settled(config: Config, name: str, timeframe: Timeframe) -> int:
-    told, vendor = config.sources.get(name, SourceSection()).settle, vendor_of(config, name)
-    evening = vendor.evening if timeframe.micros >= DAY else 0
-    return evening + (parse_duration(told) if told is not None else vendor.settled)
+    told, habits = config.sources.get(name, SourceSection()).settle, vendor_of(config, name).habits
+    later = 0 if told is None else parse_duration(told) - habits.settle
+    return later + (habits.day_settle if timeframe.micros >= DAY else habits.settle)
 
 
 def market(config: Config, venue: str) -> MarketCalendar:
@@ -151,7 +141,8 @@ def _of_ccxt(kind: str, config: Config) -> Vendor | None:
         return None
     named = (v for v, section in config.venues.items() if kind in (section.source, *section.sources))
     venue = next(named, exchange.upper())
-    return Vendor(venue, partial(ccxt_any.ccxt, exchange=exchange, venue=venue), dense=False, settle=ccxt_any.SETTLE)
+    habits = Habits(dense=False, settle=ccxt_any.SETTLE, day_settle=ccxt_any.SETTLE)  # to make one, ccxt is needed
+    return Vendor(venue, partial(ccxt_any.ccxt, exchange=exchange, venue=venue), told=habits)
 
 
 def archive(config: Config, made: Source) -> Archive | None:

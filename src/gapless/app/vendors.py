@@ -23,22 +23,33 @@ _NEEDED = (
 
 
 @dataclass(frozen=True)
+class Habits:
+    """What a source says of itself, whatever it is asked; see ``protocols.Source``. Times in µs."""
+
+    dense: bool
+    settle: int
+    day_settle: int
+
+    @classmethod
+    def of(cls, made: Source) -> Habits:
+        return cls(made.dense, made.settle, made.day_settle if isinstance(made, SettlesDays) else made.settle)
+
+
+@dataclass(frozen=True)
 class Vendor:
-    """A source gapless knows: the venue it serves, how it is made, and whether it sends silent bars too."""
+    """A source gapless knows: the venue it serves, and how it is made."""
 
     venue: str
     make: Callable[..., Source]
-    dense: bool
     live: Callable[..., LiveSource] | None = None
     beside: str = ""  # where the websockets are, on an address that serves both
     archive: Callable[..., Archive] | None = None
-    settle: int | None = None  # µs; None: a source that is made says so
-    evening: int = 0  # µs more for bars of a day and longer
+    told: Habits | None = None  # where a source should not be made to learn of them
 
     @property
-    def settled(self) -> int:
-        """How long after its close a bar is final there, µs, unless the configuration says otherwise."""
-        return self.make().settle if self.settle is None else self.settle
+    def habits(self) -> Habits:
+        """What its sources say of themselves, unless the configuration says otherwise."""
+        return self.told or Habits.of(self.make())
 
     def made(self, name: str, options: Mapping[str, Any], all_options: Iterable[str] = ()) -> Source:
         """The source with these options; UsageError for one that it does not have, of those there are."""
@@ -84,9 +95,8 @@ def plugged(name: str) -> Vendor | None:
             f"{found.value} is no source: it has no {', '.join(missing)}.",
             hint="protocols.Source says what a source has; gapless.conformance checks it",
         )
-    make, settle = (lambda: sample) if sample is brought else brought, int(sample.settle)
-    evening = sample.day_settle - settle if isinstance(sample, SettlesDays) else 0
-    return Vendor(sample.venue, make, sample.dense, settle=settle, evening=evening)
+    make = (lambda: sample) if sample is brought else brought
+    return Vendor(sample.venue, make, told=Habits.of(sample))
 
 
 def plugged_for(venue: str) -> list[str]:
