@@ -320,3 +320,19 @@ def test_a_staged_file_that_vanished_is_not_committed(lake: Lake) -> None:
 def lake_rows(frame: pl.DataFrame) -> pl.DataFrame:
     """Bars as they are stored."""
     return compare(frame, None, source="a", known_at=NOW).keep
+
+
+def test_the_snapshot_followed_from_commit_to_commit_is_the_one_in_the_log(lake: Lake) -> None:
+    """Two writers of one lake, new files, files replaced, months joined: each sees what a fresh look sees."""
+    other = Lake(lake.root, clock=Ticking(NOW + DAY))
+    steps = [
+        (lake, "SIM:BBB", T0), (lake, "SIM:AAA", T0), (other, "SIM:AB", T0), (lake, "SIM:AAA", T0 + 3 * DAY),
+        (lake, "SIM:AAA", T0 - 90 * DAY), (other, "SIM:BBB", T0 + DAY), (lake, "SIM:CCC", T0),
+    ]  # fmt: skip
+    for at, (writer, name, start) in enumerate(steps):
+        writer.write(M1, bars(name, start, count=200, seed=at), source="sim")
+        writer.folder.fold(M1)
+        for one in (writer, lake, other):
+            assert one.log("bars", M1).live() == Lake(lake.root).log("bars", M1).live()
+    lake.folder.compact(M1)
+    assert lake.log("bars", M1).live() == Lake(lake.root).log("bars", M1).live()

@@ -17,6 +17,7 @@ import os
 import random
 import threading
 import time
+from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -162,8 +163,15 @@ class DeltaLog:
                 time.sleep(random.uniform(0.001, 0.02) * (attempt + 1))
                 continue
             self._sync_log()
+            self._follow(live, change)
             return change
         raise AssertionError("unreachable")
+
+    def _follow(self, live: tuple[LiveFile, ...], change: Change) -> None:
+        """The snapshot after our own commit, without reading it: that would take longer the more files there are."""
+        with self._lock:
+            if live is self._live[1] and self.refresh() == self._live[0] + 1:
+                self._live = self._live[0] + 1, _followed(live, change)
 
     def _create(self) -> None:
         from deltalake import DeltaTable
@@ -215,6 +223,16 @@ class DeltaLog:
                 path.unlink()
                 gone.append(path.name)
         return gone
+
+
+def _followed(live: Iterable[LiveFile], change: Change) -> tuple[LiveFile, ...]:
+    """Live files, by instrument and time, after a change."""
+    gone = {f.path for f in change.removes}
+    files = [f for f in live if f.path not in gone]
+    for f in change.adds:
+        file = LiveFile(f.path, f.instrument, f.first, f.last, f.rows, f.size)
+        insort(files, file, key=lambda known: (known.instrument, known.first))
+    return tuple(files)
 
 
 @contextmanager
