@@ -107,3 +107,15 @@ def test_forming_and_foreign_bars_are_left_alone() -> None:
     assert gate.add([forming, bar("X:OTHER", 0), Heard("X:S0", "5m", 0, (1.0,) * 8, True, 0)]) == []
     assert gate.ready(10 * MINUTE) == []
     assert gate.next_deadline() is None
+
+
+def test_bar_times_of_which_nothing_was_heard_are_told_with_the_next() -> None:
+    """Whoever was awaited is named, so that somebody asks; a dormant instrument is not."""
+    gate = Barrier(NAMES, M1, grace=GRACE, after=-MINUTE)
+    gate.add([bar(n, k) for k in range(DORMANT) for n in NAMES[1:]])
+    assert [m.silent for m in gate.ready(DORMANT * MINUTE + GRACE)] == [()] * DORMANT
+    last = DORMANT + 2
+    gate.add([bar(n, last) for n in NAMES[1:]])
+    (moment,) = gate.ready((last + 1) * MINUTE)
+    assert (moment.after, moment.ts) == ((DORMANT - 1) * MINUTE, last * MINUTE)
+    assert moment.silent == tuple(NAMES[1:])

@@ -13,6 +13,7 @@ from gapless.engine.health import Health
 from gapless.engine.mend import Mender, Side
 from gapless.engine.venue_time import VenueTime
 from gapless.errors import Refused
+from gapless.events import Connected, Disconnected
 from gapless.series import Series
 from gapless.sources.binance import spot
 from gapless.spans import HOUR, MINUTE, Span, SpanSet, parse_time
@@ -101,3 +102,17 @@ def test_a_venue_of_which_everything_is_known_is_well_at_once(tmp_path: Path) ->
     bench.mender.health.degraded("source binance", "waiting for binance", NOW)
     bench.mender.want_everything(bench.side, HOUR)
     assert set(bench.mender.health.troubles) == {"feed binance"}
+
+
+def test_what_a_connection_should_have_told_and_did_not_is_asked(tmp_path: Path) -> None:
+    """From when it was there on; what lies before it was lost, and is asked for when it comes back."""
+    bench = Bench(tmp_path)
+    bench.mender.want_silent(BTC, NOW - 9 * MINUTE, NOW)
+    bench.mender.connected(bench.side, Connected("binance", (BTC,), NOW - 5 * MINUTE + 1))
+    bench.mender.want_silent(BTC, NOW - 9 * MINUTE, NOW - 2 * MINUTE)
+    bench.side.welcome = True
+    bench.now += MINUTE
+    assert bench.side.ripe() == {BTC: SpanSet.of((NOW - 5 * MINUTE, NOW - 2 * MINUTE))}
+    bench.mender.disconnected(bench.side, Disconnected("binance", (BTC,), NOW, "reset"))
+    bench.mender.want_silent(BTC, NOW - 2 * MINUTE, NOW)
+    assert bench.side.ripe()[BTC].hull.end == NOW - 2 * MINUTE

@@ -28,13 +28,16 @@ Floats = npt.NDArray[np.float64]
 class Moment:
     """The bars of one bar time: ``values`` is (fields × instruments), NaN where an instrument has none.
 
-    ``missing``: instruments that were awaited in vain.
+    ``missing``: instruments that were awaited in vain; ``after``: the bar time given out before it. Of bar times
+    between these two nothing was heard of anybody, and ``silent`` were awaited then.
     """
 
     ts: int
     present: npt.NDArray[np.bool_]
     values: Floats
     missing: tuple[str, ...] = ()
+    after: int | None = None
+    silent: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -125,9 +128,15 @@ class Barrier:
         return self.deadline(min(self._gathering)) if self._gathering else None
 
     def _give(self, ts: int, at: _Gathering) -> Moment:
-        lacking = np.flatnonzero(~at.present & (self._absent < DORMANT))
+        after, awaited = self.given, self._absent < DORMANT
+        skipped = after is not None and after < ts - self.timeframe.micros
+        silent = self._names(awaited) if skipped else ()
+        missing = self._names(~at.present & awaited)
         self._absent = np.where(at.present, 0, self._absent + 1)
         for later in self._gathering.values():  # who is dormant now is not awaited any more, and the reverse
             later.waits = int((~later.present & (self._absent < DORMANT)).sum())
         self.given = ts
-        return Moment(ts, at.present, at.values, tuple(self.instruments[i] for i in lacking))
+        return Moment(ts, at.present, at.values, missing, after, silent)
+
+    def _names(self, chosen: npt.NDArray[np.bool_]) -> tuple[str, ...]:
+        return tuple(self.instruments[i] for i in np.flatnonzero(chosen))

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gapless.protocols import SettlesDays, Source
-from gapless.spans import DAY, Timeframe
+from gapless.spans import DAY, Span, SpanSet, Timeframe
 
 
 class Sessions(Protocol):
-    """What a calendar knows of the end of bars (``calendars.MarketCalendar``)."""
+    """What a calendar knows of when bars are, and of their end (``calendars.MarketCalendar``)."""
+
+    def expected(self, timeframe: Timeframe, within: Span) -> SpanSet: ...
 
     def horizon(self, timeframe: Timeframe, at: int) -> int: ...
 

@@ -230,6 +230,8 @@ class Live:
     def _want_missing(self, timeframe: Timeframe, moment: Moment) -> None:
         for name in moment.missing:
             self.mender.want(Series.parse(name, timeframe), Span(moment.ts, moment.ts + timeframe.micros))
+        for name in moment.silent:
+            self.mender.want_silent(Series.parse(name, timeframe), moment.after or 0, moment.ts)
         self.health.count("missing", len(moment.missing))
 
     def _tell(self, changes: Changes) -> None:

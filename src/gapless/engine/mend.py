@@ -1,8 +1,9 @@
 """Mending while live: what the stream left out, or may have told wrong, is asked of the venues by REST.
 
 1. *Lost*: from when a connection fell silent until it speaks again, nobody tells us of its series.
-2. *Wanted*: lost stretches, bars that were awaited in vain, bars that were skipped or refused, and every so often all
-   that came by stream since it was last looked at. A ``Healer`` for each venue asks for them when they are ripe.
+2. *Wanted*: lost stretches, bars that were awaited in vain, bar times at which nobody's came, bars that were skipped or
+   refused, and every so often all that came by stream since it was last looked at. A ``Healer`` for each venue asks for
+   them when they are ripe.
 3. What came of it is told to the consumer of the live run, who decides what it changes.
 
 ``verified`` is until when everything of a series was said by REST, long enough after its close to be its last word:
@@ -84,6 +85,7 @@ class Mender:
         self.sides, self.verified, self.health, self.told = sides, verified, health, told
         self._side = {series: side for side in sides for series in side.series}
         self._lost: dict[Series, int] = {}
+        self._heard: dict[Series, int] = {}  # since when its connection should tell every bar of it
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
     # ------------------------------------------------------------ step 1
@@ -93,14 +95,16 @@ class Mender:
         for series in word.series:
             size = series.timeframe
             self._lost.setdefault(series, size.floor(word.since) - 2 * size.micros)
+            self._heard.pop(series, None)
         self.health.degraded(f"feed {side.source.name}", word.reason, side.clock())
 
     def connected(self, side: Side, word: Connected) -> None:
         """The bar that forms now will be heard; those before it are asked."""
         for series in word.series:
+            self._heard[series] = series.timeframe.floor(word.at)
             since = self._lost.pop(series, None)
             if since is not None:
-                self.want(series, Span(since, max(since, series.timeframe.floor(word.at))))
+                self.want(series, Span(since, max(since, self._heard[series])))
         if not any(series in self._lost for series in side.series):
             self.health.well(f"feed {side.source.name}", side.clock())
 
@@ -111,6 +115,16 @@ class Mender:
         side = self._side.get(series)
         if side is not None:
             side.healer.want(series, span)
+
+    def want_silent(self, series: Series, after: int, before: int) -> None:
+        """Ask for the bars between two opens, of which a connection told nobody's though it should have told them."""
+        side = self._side.get(series)
+        start = max(after + series.timeframe.micros, self._heard.get(series, before))
+        if side is None or start >= before:
+            return
+        sessions, span = side.healer.options.sessions, Span(start, before)
+        for part in (span,) if sessions is None else sessions.expected(series.timeframe, span):
+            side.healer.want(series, part)
 
     def doubt(self, spans: Mapping[Series, Span]) -> None:
         """Ask again what a stream changed: until REST has said it, nothing from there on is verified."""
