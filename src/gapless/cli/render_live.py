@@ -29,6 +29,9 @@ def lived(state: Mapping[str, Any]) -> None:
             f"decided and durable {took['p50']:.1f} ms after the last bar of a bar time was received (99 %: "
             f"{took['p99']:.1f} ms)", style="dim", highlight=False,
         )  # fmt: skip
+    asking = sum(feed["asking"] for feed in state["feeds"])
+    if asking:
+        out.print(f"{asking:,} series have bars that were still to be asked for: the next run does", style="dim")
     for lack in state["never_passing"]:
         out.print(lack, style="yellow", highlight=False)
     for trouble in state["degraded"]:
