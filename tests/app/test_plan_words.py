@@ -68,6 +68,8 @@ def test_what_was_asked_for_before_a_listing_hides_nothing_that_came_after(tmp_p
             tasks = make_plan(wanted(lake, "plan", **words)).to_dict()["tasks"]
             return [(t["start"][:10], t["end"][:10]) for t in tasks]  # type: ignore[index]
 
+        words = {"symbols": "BINANCE:BTCUSDT", "timeframes": "1h", "start": "2024-03-01", "end": "2024-06-01"}
+        assert make_plan(wanted(lake, "plan", **words)).to_dict()["unlisted"] == ["BINANCE:BTCUSDT"]
         assert went("backfill", "2024-03-01", "2024-04-01") == []
         assert went("plan", "2024-03-01", "2024-06-01") == [("2024-04-01", "2024-06-01")]
         assert went("plan", "2024-02-01", "2024-03-15") == [("2024-02-01", "2024-03-01")]
@@ -75,6 +77,7 @@ def test_what_was_asked_for_before_a_listing_hides_nothing_that_came_after(tmp_p
         assert went("plan", "2024-02-01", "2024-06-01") == [("2024-04-01", "2024-05-20")]
         assert went("backfill", "2024-02-01", "2024-06-01") == []
         assert lake.bars(None, "1h").height == 31 * 24
+        assert make_plan(wanted(lake, "plan", **words | {"end": "2024-06-02"})).to_dict()["unlisted"] == []
         assert lake.find_gaps(None, start="2024-05-02", end="2024-05-02") == []
 
 

@@ -57,6 +57,7 @@ class Plans:
     parts: tuple[tuple[Source, Plan], ...]
     derived: tuple[Task, ...] = ()
     derived_bars: int = 0
+    unlisted: tuple[str, ...] = ()  # instruments asked for bars before any known one, though they may be younger
 
     def to_dict(self) -> dict[str, object]:
         """All sources' tasks and costs in one document, as ``gapless plan --json`` prints it."""
@@ -73,6 +74,7 @@ class Plans:
             "seconds": round(self.seconds, 3),
             "bytes": sum(p.bytes for p in plans),
             "residual": [dict(g) for p in plans for g in p.residual],
+            "unlisted": list(self.unlisted),
         }
 
     @property
@@ -229,7 +231,19 @@ def make_plan(asked: Wanted) -> Plans:
         parts += _known_holes(asked, lack, taken)
     derived = _not_asked(asked, derived, parts, lacks)
     bars = sum(deriving.bars_of(task, asked.lake.config) for task in derived)
-    return Plans(tuple(parts), tuple(derived), bars)
+    return Plans(tuple(parts), tuple(derived), bars, _unlisted(asked, [task for _, p in parts for task in p.tasks]))
+
+
+def _unlisted(asked: Wanted, tasks: Iterable[Task]) -> tuple[str, ...]:
+    """Whose tasks begin before every bar there is, while nobody has said since when there are any."""
+    store, found = asked.lake.store, set[str]()
+    known = {name for name, (listed_at, _, _) in store.meta.listings().items() if listed_at is not None}
+    for task in tasks:
+        name = str(task.series.instrument)
+        held = store.present(task.series.timeframe).get(name)
+        if name not in known and not (held and held.starts[0] <= task.span.start):
+            found.add(name)
+    return tuple(sorted(found))
 
 
 def plan_of(asked: Wanted, src: Source) -> Plan:

@@ -72,7 +72,7 @@ def run(document: Mapping[str, Any], notes: Sequence[str]) -> None:
     rate = total["read"] / document["seconds"] if document["seconds"] else 0
     cost = f", {total['requests']:,} requests, {total['retries']:,} retries" if total["requests"] else ""
     out.print(f"{document['seconds']:.2f} s, {rate:,.0f} bars/s{cost}", style="dim", highlight=False)
-    if total["read"] and not total["written"] + total["corrected"]:
+    if total["unchanged"] and not total["written"] + total["corrected"]:
         out.print(f"nothing written: all {total['unchanged']:,} bars were there already", highlight=False)
     for note in notes[:_ROWS]:
         out.print(f"note: {note}", style="dim", highlight=False)
@@ -160,6 +160,15 @@ def plan(document: Mapping[str, Any]) -> None:
         f"and {document['bytes'] / 1e6:.1f} MB",
         highlight=False,
     )
+    if document["requests"]:
+        out.print("a hole that turns up costs a request or two more: it is asked for twice", style="dim")
+    if document["unlisted"]:
+        who = ", ".join(document["unlisted"][:3]) + (", …" if len(document["unlisted"]) > 3 else "")
+        out.print(
+            f"when {len(document['unlisted']):,} instruments were listed is not known yet ({who}): bars that they "
+            "cannot have are counted here, and cost far less",
+            highlight=False,
+        )
     classes = Counter(gap["class"] for gap in document["residual"])
     waiting = classes.pop("pending", 0)
     if waiting:
