@@ -234,13 +234,14 @@ def make_plan(asked: Wanted) -> Plans:
     return Plans(tuple(parts), tuple(derived), bars, _unlisted(asked, [task for _, p in parts for task in p.tasks]))
 
 
-def _unlisted(asked: Wanted, tasks: Iterable[Task]) -> tuple[str, ...]:
+def _unlisted(asked: Wanted, tasks: Sequence[Task]) -> tuple[str, ...]:
     """Whose tasks begin before every bar there is, while nobody has said since when there are any."""
     store, found = asked.lake.store, set[str]()
     known = {name for name, (listed_at, _, _) in store.meta.listings().items() if listed_at is not None}
+    present = {timeframe: store.present(timeframe) for timeframe in {task.series.timeframe for task in tasks}}
     for task in tasks:
         name = str(task.series.instrument)
-        held = store.present(task.series.timeframe).get(name)
+        held = present[task.series.timeframe].get(name)
         if name not in known and not (held and held.starts[0] <= task.span.start):
             found.add(name)
     return tuple(sorted(found))
