@@ -57,10 +57,7 @@ def scope(
     venue = None if name is None else vendor_of(lake.config, name).venue
     if sum(x is not None for x in (symbols, group, file)) > 1:
         raise UsageError("--symbols, --universe and --file name instruments each.", hint="give one of them")
-    texts = read_symbols(file) if file is not None else None if symbols is None else symbols.split(",")
-    texts = None if texts is None else [t.strip() for t in texts if t.strip()]
-    names = selecting.named(lake, texts, group)
-    found = None if names is None else sorted({Instrument.parse(n, venue=venue) for n in names})
+    found = selecting.instruments(lake, symbols if file is None else read_symbols(file), group, venue=venue)
     foreign = [i for i in found or () if venue not in (None, i.venue)]
     if foreign:
         raise UsageError(f"source {name} has no {foreign[0]}.", hint=f"it serves {venue} only")

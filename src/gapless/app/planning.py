@@ -147,19 +147,13 @@ def _timeframes(lake: Lake, verb: str, text: str | None) -> list[Timeframe]:
 def _instruments(
     lake: Lake, verb: str, symbols: str | None, universe: str | None, source: str | None, bars: Sequence[Timeframe]
 ) -> list[Instrument]:
-    if symbols and universe:
-        raise UsageError("--symbols and --universe were both given.", hint="give one of them")
-    if universe is not None:
-        return selecting.universe(lake.store, lake.config, universe)
-    if symbols:
-        plain = (source or "").removesuffix(ARCHIVE)
-        venue = vendor_of(lake.config, plain).venue if plain else None
-        found = {Instrument.parse(s, venue=venue) for s in symbols.split(",") if s.strip()}
-        if not found:
-            raise UsageError(f"--symbols '{symbols}' names none.", hint="give --symbols BINANCE:BTCUSDT,…")
-        if verb == "repair":
-            check_stored(lake.store, [str(one) for one in sorted(found)])
-        return sorted(found)
+    plain = (source or "").removesuffix(ARCHIVE)
+    venue = vendor_of(lake.config, plain).venue if plain else None
+    found = selecting.instruments(lake, symbols, universe, venue=venue)
+    if found is not None:
+        if verb == "repair" and universe is None:
+            check_stored(lake.store, [str(one) for one in found])
+        return found
     if verb == "repair":
         known = {f.series.instrument for t in bars for f in lake.store.facts(t)}
         venues = {i.venue for i in known}

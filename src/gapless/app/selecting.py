@@ -257,18 +257,22 @@ class Universe:
         return symbol.removesuffix(quote).rstrip("-_") if quote else symbol, quote
 
 
-def universe(store: Store, config: Config, name: str) -> list[Instrument]:
-    """The instruments that ``--universe NAME`` stands for: the list, or the members by the newest selection."""
-    return [Instrument.parse(n) for n in Universe(store, config, name).current()]
-
-
 def named(lake: Lake, symbols: Sequence[str] | None, universe: str | None) -> Sequence[str] | None:
     """The instruments of a call, from one of two ways to name them; None for all, UsageError for both, and for none."""
     if symbols and universe:
         raise UsageError("--symbols and --universe were both given.", hint="give one of them")
     if symbols is not None and not symbols:
-        raise UsageError("--symbols names no instrument.", hint="VENUE:SYMBOL,…; all if left out")
+        raise UsageError("--symbols names none.", hint="give --symbols BINANCE:BTCUSDT,…")
     return symbols if universe is None else lake.universe(universe).current()
+
+
+def instruments(
+    lake: Lake, symbols: str | Sequence[str] | None, universe: str | None, *, venue: str | None = None
+) -> list[Instrument] | None:
+    """The same as instruments, in order and each once; a bare symbol is one of ``venue``."""
+    texts = symbols.split(",") if isinstance(symbols, str) else symbols
+    names = named(lake, None if texts is None else [t.strip() for t in texts if t.strip()], universe)
+    return None if names is None else sorted({Instrument.parse(n, venue=venue) for n in names})
 
 
 def population(
