@@ -122,6 +122,7 @@ def by_start(stamps: Micros, day: int) -> bool:
 
     Its own first and last row tell; where both are left out, the day does.
 
+    >>> import numpy as np
     >>> day = parse_time("2024-05-01")
     >>> by_start(np.array([day + PERIOD, day + DAY]), day), by_start(np.array([day, day + DAY - PERIOD]), day)
     (False, True)
@@ -133,9 +134,10 @@ def by_start(stamps: Micros, day: int) -> bool:
 def snapshots_of(stamps: Micros) -> Micros:
     """The moments of a table's rows, of one day or of many: each day named as the archive named it then.
 
+    >>> import numpy as np
     >>> late = parse_time("2026-07-01")
-    >>> [iso(int(t)) for t in snapshots_of(np.array([late - 90 * DAY, late], dtype=np.int64))]
-    ['2026-04-02T00:00:00Z', '2026-07-01T00:05:00Z']
+    >>> [str(to_datetime(t)) for t in snapshots_of(np.array([late - 90 * DAY, late])).tolist()]
+    ['2026-04-02 00:00:00+00:00', '2026-07-01 00:05:00+00:00']
     """
     day = int(stamps.min()) // DAY * DAY
     if int(stamps.max()) <= day + DAY:
