@@ -219,6 +219,17 @@ def test_what_a_factor_file_says_no_more_is_withdrawn(lake: gl.Lake, tmp_path: P
     assert (found["withdrawn"], found["unchanged"]) == (2, 1)
 
 
+def test_an_action_that_was_wrong_is_replaced(lake: gl.Lake, tmp_path: Path) -> None:
+    """A date that was off by a day is told again with ``replace``: the old one stands no more, and stays readable."""
+    wrong = write(tmp_path / "a.csv", SPLIT.replace("09", "10"))
+    import_actions(lake.store, lake.config, [wrong], "XNAS")
+    then = lake.store.clock()
+    found = import_actions(lake.store, lake.config, [write(tmp_path / "b.csv", SPLIT)], "XNAS", replace=True)
+    assert (found["written"], found["withdrawn"], found["notes"]) == (1, 1, [])
+    assert [x["ex"] for x in action_lines(lake.store)] == ["2014-06-09"]
+    assert [x["ex"] for x in action_lines(lake.store, as_of=then)] == ["2014-06-10"]
+
+
 def test_a_split_told_twice_is_taken_once(lake: gl.Lake, tmp_path: Path) -> None:
     """The same ratio a week apart, as a vendor's list has it for SHOP in June 2022, is one split, and said so."""
     days = ("2022-06-22", "2022-06-29")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 from fractions import Fraction
 from itertools import groupby
@@ -46,16 +47,26 @@ class Found:
 
 
 def import_actions(
-    store: Store, config: Config, paths: Sequence[str | Path], venue: str, *, known_by: Known = "import"
+    store: Store,
+    config: Config,
+    paths: Sequence[str | Path],
+    venue: str,
+    *,
+    known_by: Known = "import",
+    replace: bool = False,
 ) -> dict[str, Any]:
     """Read files and remember their actions; counts and notes. Nothing is stored when a file cannot be read.
 
+    ``replace``: of the instruments they speak of this is all there is: what else was known of them is withdrawn.
     ``known_by="ex"``: take them as known from their ex-dates on, so that they can be asked for "as of" a past time.
     """
     market(config, venue)  # an unknown venue is told first
     found = Found()
     for path in expand(paths):
         _read_one(store, config, path, venue, found)
+    if replace:
+        names = sorted({a.instrument for a in found.actions})
+        found.whole += [(a.instrument, a.source) for a in store.meta.actions.of(names)]
     return keep_actions(store, found, known_by=known_by)
 
 
@@ -111,7 +122,7 @@ def keep_actions(store: Store, found: Found, *, known_by: Known = "import") -> d
     """Remember actions: those of one day and kind as one; a split that is told a second time days later is left out."""
     actions = _without_echoes(_one_a_day(found.actions), _standing(store, found), found.notes)
     if known_by == "ex":
-        actions = [replace(a, known_at=a.ex) for a in actions]
+        actions = [dataclasses.replace(a, known_at=a.ex) for a in actions]
     with store.writing("store corporate actions"):
         counts = store.meta.actions.store(actions, now=store.clock(), whole=found.whole)
     found.notes += withdraw_split(store)

@@ -150,6 +150,7 @@ def import_actions(
     *,
     venue: str,
     known_by: Literal["import", "ex"] = "import",
+    replace: Annotated[bool, Parameter(negative="")] = False,
     common: Common = COMMON,
 ) -> int:
     """Import splits and dividends: factor files, tables, or vendors' JSON; told again, they change nothing.
@@ -162,6 +163,8 @@ def import_actions(
         The venue of the symbols, for example XNAS; it decides the calendar.
     known_by
         ex takes each action as known from its ex-date on, so that --adjust-as-of works for times before this import.
+    replace
+        Of the instruments of these files this is all there is: what else was known of them is withdrawn.
     """
     from gapless.app.actions import check_files
     from gapless.app.actions import import_actions as read
@@ -171,7 +174,7 @@ def import_actions(
     if common.missing():  # a wrong call leaves no lake behind
         check_files(common.settings(), paths, venue, read_actions)
     lake = common.open()
-    found = read(lake.store, lake.config, paths, venue, known_by=known_by)
+    found = read(lake.store, lake.config, paths, venue, known_by=known_by, replace=replace)
     show(found) if common.json else render.imported(found)
     return 0
 
