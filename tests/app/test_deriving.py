@@ -235,6 +235,23 @@ def test_what_lies_between_bars_that_are_asked_for_comes_with_them_and_is_stored
         assert plan(lake, **words)["tasks"] == []
 
 
+def test_what_lies_between_is_stored_once_too_when_a_further_source_has_it(tmp_path: Path, sim: Running) -> None:
+    """The first is gone: the second is asked for what cannot be folded, and what it sends by the way is not folded."""
+    minutes = sim.market.truth("BTCUSDT", "1m", Span.parse("2024-06-01", "2024-06-03"))
+    sources = {
+        "a": {"kind": "binance", "base_url": NOBODY, "attempts": 1},
+        "b": {"kind": "binance", "base_url": sim.url},
+    }
+    lake = Lake(tmp_path, config=parse({"sources": sources, "venues": {"BINANCE": {"sources": ["a", "b"]}}}))
+    lacking = [parse_time("2024-06-01T03:10"), parse_time("2024-06-01T09:20")]
+    lake.write(BTC, "1m", minutes.filter(~pl.col("ts").to_physical().is_in(lacking)))
+    run = go(lake, symbols=BTC, timeframes="1h", derive="first")
+    assert (run.exit_code, run.document["totals"]["corrected"], run.document["totals"]["written"]) == (0, 0, 48)
+    assert sum(d["bars"] for d in run.document["derived"]) == 41
+    assert sum(h["asked"] for h in run.document["handovers"]) == 2
+    assert lake.store.revisions(Timeframe.parse("1h"), None, None).is_empty()
+
+
 def test_what_lay_between_is_folded_after_all_where_its_source_fails(tmp_path: Path, sim: Running) -> None:
     """The plan counted on pages that never came."""
     minutes = sim.market.truth("BTCUSDT", "1m", Span.parse("2024-06-01", "2024-06-03"))

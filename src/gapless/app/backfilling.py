@@ -4,8 +4,8 @@
    says first what it lists, and its part is planned anew.
 2. What the first source left open goes to the venue's further sources (``fallback``), where it has any.
 3. What all of them left open is folded from shorter bars, where those are whole (``deriving``). With ``derive="first"``
-   only what cannot be folded is asked for, timeframe by timeframe from the shortest on, and all that can is folded
-   between 1 and 2. Not before: bars that lie between those asked for come with them, and are not to be stored twice.
+   only what cannot be folded is asked for in 1 and 2, timeframe by timeframe from the shortest on. It is folded last
+   all the same: bars that lie between those asked for come with them, and are not to be stored twice.
 4. The store is read again: what repairable gaps remain decides the outcome. Nothing else does.
 """
 
@@ -68,13 +68,10 @@ def _stages(asked: Wanted) -> Iterator[Wanted]:
 def _do(asked: Wanted, run: Run, plans: Plans, listed: set[str]) -> None:
     if run.interrupted:
         return
-    first = asked.derive == "first"
     _carry_out(asked, run, plans.parts, listed)
-    if first:  # what no page brought by the way; the further sources are asked for less
-        _derive_rest(asked, run)
-    further = [_fill(asked, run, src, series) for src, series in asked.series]
-    if any(further) or not first:
-        _derive_rest(asked, run)
+    for src, series in asked.series:
+        _fill(asked, run, src, series)
+    _derive_rest(asked, run)
 
 
 def _derive_rest(asked: Wanted, run: Run) -> None:
@@ -138,15 +135,23 @@ def _patience(asked: Wanted, src: Source) -> Patience:
     return replace(found, outage=min(found.outage, OUTAGE)) if others else found
 
 
-def _fill(asked: Wanted, run: Run, src: Source, series: Sequence[Series]) -> bool:
-    """Hand what is open still to the venue's further sources, unless the call named one; is there any?"""
+def _fill(asked: Wanted, run: Run, src: Source, series: Sequence[Series]) -> None:
+    """Hand what is open still to the venue's further sources, unless the call named one."""
     others = [] if asked.alone or run.interrupted else fallback.further(asked.lake.config, src)
     if others:
         fallback.fill(
-            run, src, others, lambda: open_gaps(asked, src, series),
+            run, src, others, lambda: _for_others(asked, src, series),
             lambda other, found: _carry_out(asked, run, [(other, found)], {other.name}), asked.concurrency,
         )  # fmt: skip
-    return bool(others)
+
+
+def _for_others(asked: Wanted, src: Source, series: Sequence[Series]) -> list[Gap]:
+    """What is open; with ``derive="first"`` less what is going to be folded."""
+    gaps, lake = open_gaps(asked, src, series), asked.lake
+    if asked.derive != "first":
+        return gaps
+    tasks = deriving.choose(lake.store, lake.config, deriving.open_spans(gaps), {})
+    return deriving.without(gaps, deriving.spans_of(tasks), lake.config)
 
 
 def _settle(asked: Wanted) -> None:
