@@ -50,15 +50,16 @@ def test_the_verbs_of_corporate_actions(gapless: Callable[..., Any]) -> None:
 
 
 def test_import_by_the_tickers_of_the_time(gapless: Callable[..., Any]) -> None:
-    """Rows of one ticker over a rename go to two instruments; without maps the option is an error."""
+    """Rows of one ticker over a rename go to two instruments; of a time at which nobody had it is said how many."""
     lines = [f"{day},1,1,1,1,1" for day in ("2014-04-01", "2014-04-02", "2014-04-03")]
     Path("GOOG.csv").write_text("\n".join(["ts,open,high,low,close,volume", *lines, ""]))
     Path("googl.csv").write_text("20040819,goog,Q\n20140402,goog,Q\n20501231,googl,Q\n")
     words = ("import", "GOOG.csv", "--venue", "XNAS", "--timeframe", "1d", "--symbol", "GOOG", "--tz", "UTC")
     assert gapless(*words, "--tickers", "then").code == 2
     assert gapless("instruments", "import", "googl.csv", "--venue", "XNAS", "--json").json["names"] == 2
-    found = {s["instrument"]: s["written"] for s in gapless(*words, "--tickers", "then", "--json").json["series"]}
-    assert found == {"XNAS:GOOGL": 2, "XNAS:GOOG": 1}
+    done = gapless(*words, "--tickers", "then", "--json").json
+    assert {s["instrument"]: s["written"] for s in done["series"]} == {"XNAS:GOOGL": 2, "XNAS:GOOG": 1}
+    assert "1 rows of XNAS:GOOG are of times at which no instrument went by it" in done["notes"]
 
 
 def test_a_declared_universe_from_nothing_to_bars(gapless: Callable[..., Any], venue: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -175,11 +176,11 @@ def resolve(store: Store, instrument: Instrument, at: int) -> Instrument:
     return instrument
 
 
-def by_ticker(store: Store, venue: str, frame: pl.DataFrame) -> pl.DataFrame:
+def by_ticker(store: Store, venue: str, frame: pl.DataFrame, *, strays: Counter[str] | None = None) -> pl.DataFrame:
     """Bars named by the ticker of their own time, under their instruments: renames join, reused tickers part.
 
-    ``frame`` has ``instrument`` and ``ts``. Rows of a ticker that no map knows at that time stay as they are. Raises
-    UsageError where no map of the venue was imported.
+    ``frame`` has ``instrument`` and ``ts``. Rows of a ticker that no map knows at that time stay as they are, and are
+    counted in ``strays`` where maps know it at others. Raises UsageError where no map of the venue was imported.
     """
     known: dict[str, list[Name]] = {}
     for name in store.meta.instruments.names(venue):
@@ -190,8 +191,12 @@ def by_ticker(store: Store, venue: str, frame: pl.DataFrame) -> pl.DataFrame:
     renamed = pl.col("instrument")
     ts = pl.col("ts").to_physical()
     for ticker in touched:
-        for name in known[ticker]:
-            mine = (pl.col("instrument") == ticker) & ts.is_between(name.start, name.end, closed="left")
+        theirs = pl.col("instrument") == ticker
+        inside = [ts.is_between(name.start, name.end, closed="left") for name in known[ticker]]
+        if strays is not None and (stray := frame.filter(theirs & ~pl.any_horizontal(inside)).height):
+            strays[ticker] += stray
+        for name, then in zip(known[ticker], inside, strict=True):
+            mine = theirs & then
             renamed = pl.when(mine).then(pl.lit(name.instrument)).otherwise(renamed)
     return frame.with_columns(renamed.alias("instrument")) if touched else frame
 

@@ -72,6 +72,7 @@ def import_(
         then: rows are named by the ticker of their own time, and go to the instrument that had it (see instruments
         import).
     """
+    from collections import Counter
     from functools import partial
 
     from gapless.app.importing import check, import_files, unchanged
@@ -89,8 +90,10 @@ def import_(
         check(common.settings(), paths, options)
     lake = common.open()
     with running(lake.store, "import", progress()) as run:
-        rename = partial(by_ticker, lake.store, venue) if tickers == "then" else unchanged
+        strays = Counter[str]()
+        rename = partial(by_ticker, lake.store, venue, strays=strays) if tickers == "then" else unchanged
         notes = import_files(lake.store, lake.config, run, paths, options, rename=rename)
+    notes += [f"{n:,} rows of {of} are of times at which no instrument went by it" for of, n in strays.items()]
     show(run.document | {"notes": notes}) if common.json else render.run(run.document, notes)
     return run.exit_code
 
