@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 PIP = .venv/bin/python -m pip --disable-pip-version-check -q
 # Slow tests run where CI is set; elsewhere with SLOW=1.
 SELECT = $(if $(CI)$(SLOW),,-m "not slow")
+# More than cores: half of what a test does is to wait for processes, venues and the market.
+WORKERS = $(if $(CI)$(SLOW),4,3)
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -15,7 +17,7 @@ demo: .venv/run.done ## the whole path against a simulated venue that misbehaves
 	.venv/bin/gapless demo $(ARGS)
 
 test: .venv/test.done ## every test (slow ones with SLOW=1)
-	.venv/bin/python -m pytest -n 2 --dist worksteal $(SELECT) $(ARGS)
+	.venv/bin/python -m pytest -n $(WORKERS) --dist worksteal $(SELECT) $(ARGS)
 
 check: .venv/dev.done ## ruff, mypy --strict, import layers, generated docs up to date
 	.venv/bin/ruff check src tests benchmarks scripts

@@ -77,13 +77,14 @@ def true_bars(run: Run) -> int:
     """Assert that the lake holds the venue's truth from history to the newest bar time decided; how many bars.
 
     That one itself is left out: what the feed left out of it REST tells only once it has settled, maybe after the stop.
+    So are those after ``whole_until``.
     """
     lake = run.opened()
     known = decisions.journal(lake)
     assert known is not None
     decided = known.decided(M1)
     assert decided is not None
-    span = Span(int(known.fact("desk 1m")["since"]) - 13 * HOUR, decided)
+    span = Span(int(known.fact("desk 1m")["since"]) - 13 * HOUR, min(decided, run.whole_until or decided))
     total = 0
     for symbol in run.symbols:
         truth = run.venue.truth(symbol, span)

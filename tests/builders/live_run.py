@@ -16,10 +16,11 @@ from typing import Any
 from gapless import app
 from gapless.app.lake import Lake
 from gapless.config import load
-from gapless.spans import MINUTE, parse_time
+from gapless.spans import HOUR, MINUTE, Span, Timeframe, parse_time
 from gapless.stores.journal import Journal
 from live_venue import SYMBOLS, Hook, Venue
 
+M1 = Timeframe.parse("1m")
 HANGS = 900.0  # s; nothing has to be quick: after so long it is not going to happen
 CONFIG = """
 [sources.binance-usdm]
@@ -83,6 +84,7 @@ class Run:
     changed: Callable[[str], str] = field(default=lambda text: text)
     env: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[str] | None = None
+    whole_until: int | None = None  # the bar time up to which nothing was missing when it was stopped
 
     def configure(self) -> None:
         """Write gapless.toml."""
@@ -113,8 +115,15 @@ class Run:
         self.process.wait()
 
     def stop(self, code: int | None = 0, within: float = HANGS) -> None:
-        """SIGTERM, and the end it must have; with None 0, or 1 for what is not well at the end."""
+        """SIGTERM, and the end it must have; with None 0, or 1 for what is not well at the end.
+
+        One that is to end well first gets the time to ask for what its feed missed: a stop leaves that to the next run.
+        """
         assert self.process is not None
+        self.whole_until = self.head() or None if code == 0 else None
+        if self.whole_until:
+            self.until(lambda: self.whole(self.whole_until or 0), "what the feed missed")
+            self.until(lambda: self.state()["ready"], "well")
         self.process.send_signal(signal.SIGTERM)
         try:
             assert self.process.wait(within) in ((0, 1) if code is None else (code,)), self.log()
@@ -122,6 +131,15 @@ class Run:
             if self.process.poll() is None:
                 self.kill()
         assert "Traceback" not in self.log(), self.log()
+
+    def whole(self, end: int) -> bool:
+        """Is every bar stored that the venue has of the hour before ``end``?"""
+        store, span = self.opened().store, Span(end - HOUR, end)
+        for name in self.symbols:
+            held = store.rows(M1, [f"BINANCEUSDM:{name}"], span)["ts"].to_physical()
+            if not self.venue.truth(name, span)["ts"].is_in(held.implode()).all():
+                return False
+        return True
 
     def log(self) -> str:
         return (self.home / "live.log").read_text(encoding="utf-8")
