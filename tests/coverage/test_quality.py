@@ -126,6 +126,12 @@ def test_a_lone_high_or_low_is_a_spike(name: str, factor: float) -> None:
     assert flag.size == pytest.approx(factor, rel=0.02)
 
 
+def test_what_is_wrong_with_a_bar_in_two_ways_is_one_flag_of_a_kind() -> None:
+    """A high and a low that nobody traded at: one spike, which says both, for the lake keeps one of a kind and span."""
+    (flag,) = find(scaled(scaled(walk(DAYS), 300, 301, 3.0, "high"), 300, 301, 0.2, "low"), DAYS)
+    assert (flag.kind, flag.span, len(flag.evidence)) == ("spike", at(DAYS, 300), 2)
+
+
 def test_a_frozen_feed_is_stale_and_silence_is_not() -> None:
     """The same bar with volume ten times is; ten flat bars without volume are an instrument nobody trades."""
     bars = walk(MINUTES, sigma=0.001)

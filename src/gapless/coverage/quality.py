@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -135,7 +136,18 @@ def find(bars: pl.DataFrame, series: Series, changes: Sequence[Change] = ()) -> 
     jumps = [*_jumps(tape, changes)]
     taken = _bars_of(jumps, tape)
     found = [*jumps, *_wicks(tape, taken), *_stale(tape), *_volumes(tape), *_unseen(tape, changes)]
-    return sorted(found, key=lambda f: (f.span.start, f.span.end, f.kind))
+    ordered = sorted(found, key=_place)
+    return [_joined(list(same)) for _, same in groupby(ordered, key=_place)]
+
+
+def _place(flag: Flag) -> tuple[int, int, str]:
+    return flag.span.start, flag.span.end, flag.kind
+
+
+def _joined(flags: list[Flag]) -> Flag:
+    """One flag of one kind and span, say of a high and a low of one bar: the surest, with the evidence of all."""
+    first = max(flags, key=lambda f: f.confidence)
+    return replace(first, evidence=tuple(text for flag in flags for text in flag.evidence))
 
 
 def _tape(bars: pl.DataFrame, series: Series) -> _Tape:
