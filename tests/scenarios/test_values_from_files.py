@@ -59,14 +59,14 @@ def test_killed_again_and_again_files_and_pages_end_in_the_venues_truth(shell, v
         served = v.sim.exchange.requests["/data.binance.vision 200"]
         assert served <= 3 * 94 + 6 * (kills + 1) + 8 * kills, "lists, and what was under way when it was killed"
         assert shell.run("lake", "verify", "--json", code=0).json == {"problems": []}
-        again = shell.run(*words(v.sim), code=0).json
+        again = shell.here(*words(v.sim), code=0).json
         assert (again["totals"]["requests"], again["totals"]["written"]) == (0, 0)
 
 
 def test_files_alone_speak_for_what_they_hold_and_the_rest_is_told(shell, venue) -> None:
     """--source binance-usdm-archive asks no page, not even the time; what no file tells yet is residual."""
     with venue(symbols=2, delisted=0.0, listed_late=0.0, start="2024-02-20") as v:
-        done = shell.run(*words(v.sim, "--source", "binance-usdm-archive"), code=0).json
+        done = shell.here(*words(v.sim, "--source", "binance-usdm-archive"), code=0).json
         assert not [
             path for path in v.sim.exchange.requests if path.startswith(("/fapi", "/futures", "klines", "time"))
         ]
@@ -88,7 +88,7 @@ def test_a_file_that_is_not_there_is_told_and_a_damaged_one_is_never_stored(shel
     again by the next run, which finds them whole."""
     with venue(symbols=2, delisted=0.0, listed_late=0.0, start="2024-02-20", faults=faults) as v:
         missing = faults.startswith("zip_missing")
-        first = shell.run(*words(v.sim), code=0 if missing else 1).json
+        first = shell.here(*words(v.sim), code=0 if missing else 1).json
         assert first["outcome"] == ("complete" if missing else "incomplete")
         if missing:
             assert {r["reason"] for r in first["residual"]} == {"the archive has no such file"}
@@ -102,6 +102,6 @@ def test_a_file_that_is_not_there_is_told_and_a_damaged_one_is_never_stored(shel
         assert wrong
         assert {name for name, _, _ in wrong} == {"open_interest"}
         v.sim.exchange.plan_faults("")
-        good = shell.run(*words(v.sim), code=0).json
+        good = shell.here(*words(v.sim), code=0).json
         assert good["residual"] == []
         assert differing(shell, v.sim, Span.parse("2024-03-01T07:00", NOW)) == []
