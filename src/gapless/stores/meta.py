@@ -241,7 +241,7 @@ class Meta:
         """What a run's lines in the ledger say: (timeframe, instrument, rows, failed, known last), by series."""
         query = """SELECT timeframe, instrument, sum(rows), sum(status='failed'), max(known_at) FROM ledger WHERE run=?
                    GROUP BY timeframe, instrument ORDER BY timeframe, instrument"""
-        return self.database.rows(query, (run,))  # type: ignore[return-value]
+        return self.database.rows(query, (run,))
 
     def runs(self, limit: int = 100) -> list[dict[str, Any]]:
         """Runs, newest first, without their documents."""

@@ -18,7 +18,7 @@ import platform
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     from gapless.stores.meta import Meta
@@ -49,12 +49,13 @@ class Underway:
 
     def of(self, run: str) -> dict[str, Any] | None:
         """The process of a run, ``pid`` and ``host``; None where none holds its lock."""
-        with suppress(FileNotFoundError), open(self.directory / run, "rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:  # held; or a file system that cannot say: then nothing is claimed of it
-                return _told(file.read())
-        return None
+        try:
+            with open(self.directory / run, "rb") as file:
+                return _told(file) if _held(file) else None
+        except FileNotFoundError:
+            return None
+        except OSError:  # somebody else's, or a file system that cannot say: nothing is claimed of it
+            return {}
 
     def forget(self, runs: Iterable[str]) -> None:
         """Take the files of dead runs away."""
@@ -62,9 +63,17 @@ class Underway:
             (self.directory / run).unlink(missing_ok=True)
 
 
-def _told(text: bytes) -> dict[str, Any]:
+def _held(file: BinaryIO) -> bool:
     try:
-        return dict(json.loads(text))
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _told(file: BinaryIO) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read()))
     except ValueError:  # it was just made
         return {}
 
