@@ -40,10 +40,15 @@ def actions(lines: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _shares(ratio: float) -> str:
-    """New shares for old ones: ``3 for 2``, ``1 for 10``; a ratio that was rounded is shown as it was told."""
+    """New shares for old ones; a ratio that was rounded is shown as it was told.
+
+    >>> _shares(1.5), _shares(0.1), _shares(2.00001), _shares(1 / 59.58351)
+    ('3 for 2', '1 for 10', '2.00001 for 1', '1 for 59.5835')
+    """
     whole = Fraction(ratio).limit_denominator(1000)
-    near = abs(float(whole) / ratio - 1) < 1e-9
-    return f"{whole.numerator} for {whole.denominator}" if near else f"{ratio:.6g} for 1"
+    if abs(float(whole) / ratio - 1) < 1e-9:
+        return f"{whole.numerator} for {whole.denominator}"
+    return f"{ratio:.6g} for 1" if ratio > 1 else f"1 for {1 / ratio:.6g}"
 
 
 def instruments(rows: Sequence[Mapping[str, Any]]) -> None:
