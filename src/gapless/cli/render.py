@@ -239,9 +239,10 @@ def why(answer: Mapping[str, Any]) -> None:
         out.print("  before: " + "  ".join(f"{k} {v}" for k, v in old.items()), style="dim", highlight=False)
     for line in answer["history"]:
         verb = "folded" if line["source"].startswith(DERIVED) else "asked"
+        said = f"{line['status']}, {line['rows']} rows {line['error'] or ''}"
         out.print(
             f"  {line['known_at']}  {line['source']}  {verb} {line['asked_start']} → {line['asked_end']}: "
-            f"{line['status']}, {line['rows']} rows {line['error'] or ''}",
+            f"{line['error'] if line['status'] == 'withdrawn' else said}",
             style="dim", highlight=False,
         )  # fmt: skip
 
