@@ -66,3 +66,11 @@ def test_what_no_answer_speaks_for_is_owed(lake: gl.Lake) -> None:
     assert _unanswered(asked, outcome) == [f"no answer for {Span(T + 4 * DAY, T + 5 * DAY)}"]
     answered(T + 4 * DAY, T + 5 * DAY)
     assert _unanswered(asked, outcome) == []
+
+
+def test_files_alone_of_a_source_that_has_none_mean_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fix is named, before a lake is made for it."""
+    (tmp_path / "gapless.toml").write_text('[sources.binance-usdm]\narchive = "none"\n')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="binance-usdm has no archive of funding_rate"):
+        wanted(gl.open("lake"), symbols="BTCUSDT", source="binance-usdm-archive", days=1.0, names="funding_rate")

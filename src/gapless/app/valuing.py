@@ -66,6 +66,10 @@ def wanted(
     chosen = _instruments(lake, symbols, universe, source and source.removesuffix(ARCHIVE))
     only_files = source is not None and source.endswith(ARCHIVE)
     parts = tuple(_by_source(lake.config, chosen, kinds, source, base_url))
+    for src, _ in parts if only_files else ():
+        if not of_archive(archive(lake.config, src), kinds):
+            words = f"{src.name} has no archive of {' or '.join(kinds)}."
+            raise UsageError(words, hint=f"leave --source out, or give --source {src.name}: its pages are asked")
     files, pages = only_files or source is None, not only_files
     return WantedValues(lake, parts, kinds, span, again, files, pages)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gapless.engine.prices import ROUND_TRIP, WIRE_BYTES, moved
-from gapless.engine.value_tasks import NO_FILE, TOO_OLD, ValueTask, pages_of, reachable
+from gapless.engine.value_tasks import NO_FILE, TOO_OLD, ValueTask, pages_of, reachable, usual_step
 from gapless.protocols import Endpoint
 from gapless.spans import SpanSet, iso
 
@@ -53,7 +53,7 @@ def plan_values(tasks: Sequence[ValueTask], now: int) -> ValuePlan:
             continue
         one: Endpoint = task.archive if task.files and task.archive else task.source
         requests[id(one)] = one, requests.get(id(one), (one, 0))[1] + count
-        size += sum(o.bytes for o in task.files) or asked.total // task.source.every * WIRE_BYTES
+        size += sum(o.bytes for o in task.files) or asked.total // usual_step(task.source) * WIRE_BYTES
         lines.append({"source": one.name} | _names(task) | _edges(asked, 0) | {"requests": count})
     sources: Counter[str] = Counter()
     for one, count in requests.values():

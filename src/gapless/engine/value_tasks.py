@@ -123,8 +123,12 @@ def pages_of(source: ValueSource, span: Span) -> int:
     >>> [pages_of(one, Span.parse("2024-01-01", "2024-12-31")) for one in usdm().values()]
     [2, 211]
     """
-    step = max(source.every, USUAL.get(source.value, source.every))
-    return -(-(span.end - span.start) // (step * source.limits.page_bars))
+    return -(-(span.end - span.start) // (usual_step(source) * source.limits.page_bars))
+
+
+def usual_step(source: ValueSource) -> int:
+    """How far apart values mostly are, µs."""
+    return max(source.every, USUAL.get(source.value, source.every))
 
 
 def reachable(source: ValueSource, spans: SpanSet, now: int) -> SpanSet:
