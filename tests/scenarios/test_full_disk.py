@@ -78,8 +78,8 @@ def readable(shell, disk, check, truth: pl.DataFrame) -> None:
     except LakeFull:  # only where not even the lake itself could be made
         assert not list(shell.lake.glob("bars/*")) + list(shell.lake.glob("audit/*"))
         return
-    assert shell.here("lake", "verify", "--json", code=0).json == {"problems": []}
-    assert shell.here("gaps", "--json").code in (0, 1)
+    assert shell.run("lake", "verify", "--json", code=0).json == {"problems": []}
+    assert shell.run("gaps", "--json").code in (0, 1)
 
 
 def sizes(turns: int, low: int, high: int) -> list[int]:
