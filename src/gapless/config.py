@@ -319,6 +319,8 @@ def parse(data: dict[str, Any], name: str = "gapless.toml") -> Config:
 
 def _describe(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "tuple_type":  # what TOML calls an array
+        return f'{where}: is a list; write ["…"], also of one'
     if error["type"] != "extra_forbidden":
         return f"{where}: {error['msg'].removeprefix('Value error, ')}"
     near = difflib.get_close_matches(str(error["loc"][-1]), _keys_beside(error["loc"]), n=1, cutoff=0.5)

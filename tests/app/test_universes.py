@@ -276,6 +276,7 @@ def test_a_lake_that_knows_nothing_selects_nobody(tmp_path: Path) -> None:
         ({}, "give symbols, or what they must be like"),
         ({"quotes": ["USDT"]}, "did you mean 'quote'"),
         ({"top": 0}, "top"),
+        ({"quote": "USDT"}, "universes.u.quote: is a list"),
         ({"quote": ["USDT"], "ascending": True}, "nothing to rank by"),
         ({"tests": {"rank": {"expression": "close"}}}, "cannot be called 'rank'"),
         ({"listed_for": "long"}, "long"),
