@@ -95,8 +95,8 @@ def test_bad_rows_are_told_with_file_row_and_reason(run: Callable[..., Any], tmp
     assert stored("funding_rate") == [("2025-05-01T00:00:00Z", 0.0001), ("2025-05-02T16:00:00Z", 0.0006)]
     told = {(line["row"], line["reason"]) for line in done["refused"]}
     assert told == {
-        (3, "no_time"), (4, "not_a_number"), (5, "bad_symbol"), (6, "two_values"), (7, "two_values"),
-        (8, "not_a_number"),
+        (3, "no_time"), (4, "no_value"), (5, "bad_symbol"), (6, "two_values"), (7, "two_values"),
+        (8, "no_value"),
     }  # fmt: skip
     assert {line["file"] for line in done["refused"]} == {str(path)}
     totals = done["totals"]
@@ -115,6 +115,7 @@ def test_bad_rows_are_told_with_file_row_and_reason(run: Callable[..., Any], tmp
         ("when,funding_rate\n2025-05-01T00:00Z,1\n", ("--symbol", "A"), "--columns ts=COLUMN"),
         ("time,funding_rate\n2025-05-01T00:00Z,1\n", ("--symbol", "A", "--name", "fundingrate"), "funding_rate"),
         ("time,funding_rate\n2025-05-01T00:00Z,1\n", ("--symbol", "A", "--columns", "close=x"), "value"),
+        ("time,symbol,funding_rate\n2025-05-01T00:00Z,B,1\n", ("--symbol", "A"), "is of symbol 'B'"),
         ("time,funding_rate,open_interest\n2025-05-01T00:00Z,1,2\n", ("--symbol", "A"), "--name"),
     ],
 )
@@ -136,3 +137,18 @@ def test_one_bad_file_does_not_stop_the_others(run: Callable[..., Any], tmp_path
     )
     done = run(tmp_path / "a.csv", tmp_path / "BTCUSDT-fundingRate-2025-05.csv", code=1)
     assert (done["outcome"], done["totals"]["written"], len(done["errors"])) == ("incomplete", 1, 1)
+
+
+def test_real_rates_come_in_as_they_stand(run: Callable[..., Any], data: Path) -> None:
+    """A month of a venue's rates, of all symbols in one table: value for value."""
+    path = data / "crypto" / "perp_funding_2025-05.parquet"
+    if not path.exists():
+        pytest.skip("the real market data is not here")
+    table = pl.read_parquet(path)
+    done = run(path)
+    assert (done["totals"]["written"], done["totals"]["quarantined"]) == (table.height, 0)
+    for symbol in ("ADAUSDT", "BTCUSDT"):
+        rows = table.filter(pl.col("symbol") == symbol).sort("date")
+        assert stored("funding_rate", symbol) == list(
+            zip((iso(ts) for ts in rows["date"].dt.epoch("us")), rows["funding_rate"], strict=True)
+        )

@@ -207,28 +207,29 @@ def _unread(column: pl.Series, read: pl.Series, name: str, row: int) -> list[str
     ]
 
 
-def instruments_of(column: pl.Series, venue: str) -> pl.Series:
-    """``VENUE:SYMBOL`` of each cell; null where the symbol is missing or not allowed."""
-    symbols = column.cast(pl.String)
-    table = {text: _instrument(text, venue) for text in symbols.unique().drop_nulls().to_list()}
-    return symbols.replace_strict(table, default=None, return_dtype=pl.String)
-
-
 def _instruments(source: pl.DataFrame, layout: Layout, row: int) -> pl.Series:
     """``VENUE:SYMBOL`` a row; null where the symbol is missing or not allowed."""
     column = layout.columns.get("instrument")
     if column is None:
         return pl.repeat(f"{layout.venue}:{layout.symbol}", source.height, dtype=pl.String, eager=True)
-    symbols = source[column].cast(pl.String)
-    names = instruments_of(symbols, layout.venue)
-    if layout.symbol is None:
+    return instruments_of(source[column], layout.venue, layout.symbol, row, layout.path)
+
+
+def instruments_of(column: pl.Series, venue: str, symbol: str | None, row: int, path: str) -> pl.Series:
+    """``VENUE:SYMBOL`` of each cell; null where the symbol is missing or not allowed.
+
+    Raises UsageError for a row (the first is ``row``) of another symbol than ``symbol``, where that is given.
+    """
+    symbols = column.cast(pl.String)
+    table = {text: _instrument(text, venue) for text in symbols.unique().drop_nulls().to_list()}
+    names = symbols.replace_strict(table, default=None, return_dtype=pl.String)
+    if symbol is None:
         return names
-    wanted = f"{layout.venue}:{layout.symbol}"
+    wanted = f"{venue}:{symbol}"
     other = (symbols.is_not_null() & (names != wanted).fill_null(True)).arg_true()
     if len(other):
         raise UsageError(
-            f"{layout.path}: row {row + other[0]} is of symbol '{symbols[other[0]]}', "
-            f"but --symbol {layout.symbol} was given.",
+            f"{path}: row {row + other[0]} is of symbol '{symbols[other[0]]}', but --symbol {symbol} was given.",
             hint="leave --symbol out: the symbols are taken from the column",
         )
     return names.fill_null(wanted)

@@ -83,20 +83,26 @@ def _read(part: Part, options: ValueOptions) -> ValueReading:
     frames, row = list[pl.DataFrame](), 1
     for batch in batches:
         ts = files_times.bar_opens(batch.frame[columns["ts"]], times)
-        who = instruments_of(batch.frame[columns["instrument"]], options.venue) if symbol is None else None
+        cells = batch.frame[columns["instrument"]] if symbol is None else None
+        who = None if cells is None else instruments_of(cells, options.venue, options.symbol, row, part.name)
         frames.append(_rows(batch, table, columns["value"], who, f"{options.venue}:{symbol}", ts, row))
         row += batch.frame.height
     frame = pl.concat(frames)
     if key(columns["ts"]) == key(METRICS[0]) and key(columns["value"]) == key(METRICS[2]):
         frame = _at_snapshots(frame)
+    return _parted(name, part.name, frame, notes)
+
+
+def _parted(name: str, path: str, frame: pl.DataFrame, notes: tuple[str, ...]) -> ValueReading:
+    """Step 3: the rows that are values, each once, and those that are none."""
     frame = frame.with_columns(_why().alias("reason"))
-    frame = frame.with_columns(_contradicted(frame))
+    frame = frame.with_columns(_contradicted())
     good = frame.filter(pl.col("reason").is_null()).select("instrument", pl.col("ts").cast(TS), "value")
     bad = frame.filter(pl.col("reason").is_not_null()).with_columns(pl.col("value").fill_nan(None))
     rows = good.unique().sort("instrument", "ts")
     twice = Counter(good["instrument"].to_list())
     twice.subtract(rows["instrument"].to_list())
-    return ValueReading(name, part.name, rows, bad, twice, notes)
+    return ValueReading(name, path, rows, bad, twice, notes)
 
 
 def _rows(
@@ -132,11 +138,11 @@ def _why() -> pl.Expr:
         .when(~pl.col("ts").is_between(EARLIEST, LATEST, closed="left"))
         .then(pl.lit("time_out_of_range"))
         .when(~pl.col("value").is_finite().fill_null(False))
-        .then(pl.lit("not_a_number"))
+        .then(pl.lit("no_value"))
     )
 
 
-def _contradicted(frame: pl.DataFrame) -> pl.Expr:
+def _contradicted() -> pl.Expr:
     """The reason of rows that say another value of the same time than others."""
     good = pl.col("reason").is_null()
     differ = pl.col("value").filter(good).n_unique().over("instrument", "ts") > 1
@@ -159,8 +165,6 @@ def _columns(table: Table, options: ValueOptions) -> tuple[str, dict[str, str]]:
     for role in _ROLES:
         if role not in found and (column := _pick(wanted[role], names)) is not None:
             found[role] = column
-    if options.symbol is not None:
-        found.pop("instrument", None)
     missing = [role for role in ("ts", "value") if role not in found]
     if missing:
         raise InputError(
