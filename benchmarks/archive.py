@@ -31,7 +31,7 @@ from gapless.stores.lake import Lake
 REPEATS = 3
 NAMES = 12  # of each file
 GROUP = 4  # files in one write: about the 200,000 rows of a backfill
-MONTHS, SYMBOLS = 6, 8  # through the engine, with the days of one month more: a greater part than in years of history
+MONTHS, SYMBOLS = 12, 5  # through the engine, with the days of one month more: a greater part than in five years
 
 
 def run() -> Iterator[Row]:
