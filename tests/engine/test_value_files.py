@@ -85,6 +85,22 @@ def test_what_nobody_reaches_is_planned_as_residual(tmp_path: Path) -> None:
     assert (line["reason"], line["start"]) == (TOO_OLD, "2024-04-24T12:34:20Z")
 
 
+def test_files_come_though_nobody_answers_for_pages(tmp_path: Path) -> None:
+    """The clock is asked for once, not by every task; what files hold is stored."""
+    store, span = Store(tmp_path / "lake", clock=lambda: NOW), Span(NOW - 90 * DAY, NOW - 40 * DAY)
+    with running(SimConfig(start=span.start - 3 * DAY, now=NOW, **OPTIONS)) as sim:  # type: ignore[arg-type]
+        source, found = wanted(sim, store, span, NOW)
+        source.base_url = "http://127.0.0.1:9"
+        patience, retried = Patience(attempts=2, first_delay=0.01), list[object]()
+        (outcome,), _ = run_values(
+            found, source, store.keep_values, run="r", patience=patience, observer=retried.append, clock=lambda: NOW
+        )
+        assert len(found) > 1
+        assert len(retried) == 1
+        assert (outcome.errors, outcome.residual) == ([], {})
+        assert stored(store, "open_interest") == truth(sim, "open_interest", span)
+
+
 class _Torn:
     """An archive whose file has lost its afternoon, and a quarter of an hour of its morning."""
 

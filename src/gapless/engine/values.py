@@ -73,6 +73,7 @@ class ValueJob:
         self.outcomes: dict[tuple[str, str], ValueOutcome] = {}
         self._writing = asyncio.Lock()
         self._pacers: dict[int, Paced] = {}
+        self._clock: asyncio.Task[None] | None = None
 
     async def work(self, wanted: Sequence[ValueTask]) -> None:
         """All tasks; those of one source, or archive, of values at its own pace. Raises LakeError of the store."""
@@ -120,11 +121,17 @@ class ValueJob:
 
     async def _from_files(self, task: ValueTask, outcome: ValueOutcome, folders: Folders) -> SpanSet:
         assert task.archive is not None
-        with suppress(SourceError):  # by our clock then; pages will tell what ails the source
-            await self.venue.synced() if task.pages else None
+        if task.pages:
+            self._clock = self._clock or asyncio.create_task(self._heard())
+            await self._clock
         files = ValueFiles(task, task.archive, folders, outcome, self._store, self.run, self.venue.now)
         await files.run()
         return files.left
+
+    async def _heard(self) -> None:
+        """Once a run: where the source does not say the time, it is our clock's; pages will tell what ails it."""
+        with suppress(SourceError):
+            await self.venue.synced()
 
     async def _by_pages(self, task: ValueTask, outcome: ValueOutcome) -> None:
         walk = _Walk(task, self._paced(task.source), self.venue, outcome, self._store, self.run)
