@@ -13,6 +13,7 @@ import pytest
 from gapless.bars import TS
 from gapless.series import Instrument
 from gapless.spans import MINUTE, Span, SpanSet, Timeframe
+from gapless.stores.decoded import Decoded
 from gapless.stores.lake import Lake
 from gapless.stores.moments import MomentWriter
 
@@ -130,3 +131,14 @@ def test_a_fold_takes_moments_to_parquet(lake: Lake) -> None:
     assert lake.tail.rows(M1) == 0
     assert lake.rows(M1, None, None).equals(before)
     assert lake.present(M1)[str(Instrument.parse("X:S00"))] == SpanSet.of((BASE, BASE + 5 * MINUTE))
+
+
+def test_what_is_kept_decoded_is_bounded_by_number_too() -> None:
+    """A live desk stores a small chunk each minute; a question names all that are kept, so that they must be few."""
+    kept = Decoded(most=3)
+    frames = [minute(k, NAMES[:1]) for k in range(5)]
+    for number, frame in enumerate(frames):
+        kept.keep(number, frame)
+        kept.keep(0, frames[0])
+    assert sorted(kept.among()) == [0, 3, 4]
+    assert kept.among()[4] is frames[4]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
@@ -21,6 +21,20 @@ from gapless.series import Instrument, Series
 from gapless.spans import SECOND, Span
 
 Found = Page | GaplessError
+_T = TypeVar("_T")
+
+
+def run_all(checks: Sequence[Callable[[_T], None]], subject: _T) -> None:
+    """Every check; AssertionError with each one that failed."""
+    failed = []
+    for check in checks:
+        try:
+            check(subject)
+        except Exception as error:  # noqa: BLE001 - somebody else's code: whatever it raises is told
+            failed.append(
+                f"{getattr(check, '__name__', check)}: {error if isinstance(error, AssertionError) else repr(error)}"
+            )
+    assert not failed, f"{len(failed)} of {len(checks)} checks failed:\n" + "\n".join(failed)
 
 
 class Vendor(Protocol):
@@ -31,9 +45,6 @@ class Vendor(Protocol):
 
     @property
     def answer(self) -> Callable[[Asked, int], Told]: ...
-
-
-_T = TypeVar("_T")
 
 
 def page_at(subject: Subject, span: Span, size: int | None = None) -> Page:

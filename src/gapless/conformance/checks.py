@@ -15,6 +15,7 @@ from gapless.conformance.bench import (
     page_at,
     request_for,
     requests_of,
+    run_all,
     server_time,
     shown,
     walked,
@@ -32,13 +33,7 @@ _PAGE_SIZES = (2, 3, 7, 64)
 
 def check_source(subject: Subject) -> None:
     """All checks; AssertionError with every one that failed."""
-    failed = []
-    for check in CHECKS:
-        try:
-            check(subject)
-        except Exception as error:  # noqa: BLE001 - somebody else's code: whatever it raises is told
-            failed.append(f"{check.__name__}: {error if isinstance(error, AssertionError) else repr(error)}")
-    assert not failed, f"{len(failed)} of {len(CHECKS)} checks failed:\n" + "\n".join(failed)
+    run_all(CHECKS, subject)
 
 
 # ---------------------------------------------------------------- what is asked is what comes

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from gapless.bars import TS
-from gapless.conformance.bench import Bench
+from gapless.conformance.bench import Bench, run_all
 from gapless.conformance.changes import less, micros_in, more, other_values, with_rows
 from gapless.conformance.checks import expect
 from gapless.conformance.subject import Asked, Json, Told, ValueSubject
@@ -31,13 +31,7 @@ _REFUSED = {429: Throttled, 418: Throttled, 500: Faulty, 503: Faulty, 400: Refus
 
 def check_values(subject: ValueSubject) -> None:
     """All checks; AssertionError with every one that failed."""
-    failed = []
-    for check in VALUE_CHECKS:
-        try:
-            check(subject)
-        except Exception as error:  # noqa: BLE001 - somebody else's code: whatever it raises is told
-            failed.append(f"{check.__name__}: {error if isinstance(error, AssertionError) else repr(error)}")
-    assert not failed, f"{len(failed)} of {len(VALUE_CHECKS)} checks failed:\n" + "\n".join(failed)
+    run_all(VALUE_CHECKS, subject)
 
 
 # ---------------------------------------------------------------- what is asked is what comes

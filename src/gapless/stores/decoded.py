@@ -9,10 +9,11 @@ from collections.abc import Mapping
 import polars as pl
 
 _BYTES = 32 << 20
+_MOST = 256  # frames: every question names them all, and a live desk stores a small one each minute
 
 
 class Decoded:
-    """Frames by chunk number, those used last, up to so many bytes. Chunks never change; no number is used again.
+    """Frames by chunk number, those used last, up to so many and so many bytes. Chunks never change, nor their numbers.
 
     >>> kept = Decoded(limit=20)
     >>> for number in (1, 2, 3):
@@ -21,8 +22,8 @@ class Decoded:
     [2, 3]
     """
 
-    def __init__(self, limit: int = _BYTES) -> None:
-        self.limit = limit
+    def __init__(self, limit: int = _BYTES, most: int = _MOST) -> None:
+        self.limit, self.most = limit, most
         self._frames: OrderedDict[int, tuple[pl.DataFrame, int]] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
@@ -41,6 +42,6 @@ class Decoded:
                 return
             self._frames[number] = frame, size
             self._bytes += size
-            while self._bytes > self.limit:
+            while self._bytes > self.limit or len(self._frames) > self.most:
                 _, (_, gone) = self._frames.popitem(last=False)
                 self._bytes -= gone
